@@ -1,0 +1,84 @@
+"""Checkpoints that are never half-written, and signals that wait for one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+
+class Checkpoints:
+    """The last two states of a run, `checkpoint.pt` and `checkpoint-previous.pt` in `folder`.
+
+    A state is written under another name, flushed to the disk and then renamed: whenever the process is killed, a whole
+    checkpoint is there. Built in notebook 07.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.last = Path(folder) / "checkpoint.pt"
+        self.previous = Path(folder) / "checkpoint-previous.pt"
+
+    def save(self, state: dict[str, Any]) -> Path:
+        """Writes `state` (tensors, numbers, strings and containers of them) and returns its path."""
+        temporary = self.last.with_name(f".{self.last.name}.{os.getpid()}")
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.last.exists():
+                os.replace(self.last, self.previous)
+            os.replace(temporary, self.last)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return self.last
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state that can be read, on the CPU; None when there is none.
+
+        Raises `ValueError` when there are checkpoints and none of them can be read.
+        """
+        present = [path for path in (self.last, self.previous) if path.exists()]
+        for path in present:
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # torch.load raises whatever a damaged file leads it to
+                warnings.warn(f"{path} cannot be read ({error}); trying the checkpoint before it", stacklevel=2)
+        if present:
+            raise ValueError(f"no checkpoint in {self.last.parent} can be read; delete them to start the run afresh")
+        return None
+
+
+class StopSignals:
+    """Within this context Ctrl-C and SIGTERM only set `received`; the second one acts as usual.
+
+    Outside the main thread, where Python allows no handlers, signals act as usual.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,135 @@
+"""Every choice of a training run, one field per command-line option."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+def _option(default: Any = dataclasses.MISSING, text: str = "", free: bool = False) -> Any:
+    """A field with its help text; `free` ones may change when a run is resumed."""
+    return dataclasses.field(default=default, metadata={"help": text, "free": free})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What `ranet-edu train` was asked to do. `stages.config` fills in what a stage and a preset recommend.
+
+    Raises `ValueError` where a number makes no sense.
+    """
+
+    stage: Literal["stills", "video"] = _option(text="what to train on")
+    out: Path = _option(text="folder for checkpoints, logs and weights; an unfinished run there is continued", free=True)
+    data: tuple[Path, ...] = _option(text="folders of stills and, for the video stage, the root of DAVIS")
+    preset: Literal["lite", "paper"] = _option("lite", "network and recipe")
+    init: str = _option("imagenet", "weights to start from: 'imagenet', 'none' or a weights file")
+    split: str = _option("train", "sequences of DAVIS to train on: a file of ImageSets")
+
+    steps: int = _option(2000, "optimiser steps in total", free=True)
+    batch: int = _option(4, "samples per step and process")
+    accumulation: int = _option(1, "batches whose gradients are summed before a step")
+    size: tuple[int, int] = _option((256, 448), "height and width of the canvas in pixels")
+    objects: int = _option(1, "objects per sample")
+    rollout: int = _option(1, "frames per video sample, each fed the network's own mask of the one before")
+    detach: bool = _option(True, "stop the gradient between the frames of a rollout")
+    stills_share: float = _option(0.35, "share of stills in the video stage, 0 to 1")
+    paste: float = _option(0.5, "share of stills whose object is pasted onto another photo, 0 to 1")
+    max_interval: int = _option(5, "previous mask at most this many frames away (video)")
+
+    optimizer: Literal["adam", "adamw"] = _option("adamw", "optimiser")
+    learning_rate: float = _option(1e-3, "peak learning rate")
+    backbone_learning_rate: float = _option(1e-4, "peak learning rate of the ImageNet backbone")
+    weight_decay: float = _option(1e-4, "decay of convolution weights (adamw)")
+    schedule: Literal["constant", "cosine"] = _option("cosine", "learning rate after the warm-up")
+    warmup: int = _option(100, "steps in which the learning rate rises from 0")
+    clip: float = _option(0.0, "largest gradient norm, 0 for no limit")
+    iou: float = _option(1.0, "weight of the IoU loss beside BCE")
+    boundary: float = _option(0.0, "extra weight of pixels next to a contour in BCE")
+    average: float = _option(0.999, "decay of the exponential moving average of the weights, 0 for none")
+
+    precision: Literal["no", "bf16", "fp16"] = _option("no", "mixed precision")
+    channels_last: bool = _option(False, "memory layout of the convolutions", free=True)
+    cpu: bool = _option(False, "use the CPU even where there is a GPU", free=True)
+    seed: int = _option(0, "seed of samples and of everything random in the network")
+    workers: int = _option(1, "processes that prepare samples", free=True)
+
+    log_every: int = _option(10, "steps per row of log.csv")
+    checkpoint_every: int = _option(500, "steps between checkpoints", free=True)
+    checkpoint_seconds: float = _option(300.0, "seconds between checkpoints", free=True)
+    time_limit: float = _option(0.0, "stop with a checkpoint after this many seconds, 0 for no limit", free=True)
+    validate_every: int = _option(0, "steps between validations, 0 for none", free=True)
+    validation_split: str = _option("minival", "sequences of DAVIS to validate on", free=True)
+    validation_frames: int = _option(0, "only this many first frames of each sequence, 0 for all", free=True)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("stills_share", "paste", "average"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        for name in ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip", "iou", "boundary"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields as numbers, strings and lists: what checkpoints and weights files carry."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def check_same_run(saved: dict[str, Any], config: TrainingConfig) -> None:
+    """Raises `ValueError`, naming the fields, when `config` is not the run that `saved` (a `to_json`) began.
+
+    Fields that do not change what is learnt may differ, and so may the place of the data: only its folders' names count.
+    """
+    now = config.to_json()
+    names = [f.name for f in dataclasses.fields(config) if not f.metadata["free"]]
+    changed = [name for name in names if _comparable(name, saved.get(name)) != _comparable(name, now[name])]
+    if changed:
+        lines = "\n".join(f"  {name}: was {saved.get(name)}, now {now[name]}" for name in changed)
+        raise ValueError(
+            f"{config.out} holds a run with other options:\n{lines}\n"
+            "Continue it with the options it was started with, or choose another folder with --out."
+        )
+
+
+def _comparable(name: str, value: Any) -> Any:
+    return [Path(folder).name for folder in value] if name == "data" and value else value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option per field of `TrainingConfig` (except `stage`); options not given are absent from the namespace."""
+    hints = typing.get_type_hints(TrainingConfig)
+    for field in dataclasses.fields(TrainingConfig):
+        if field.name == "stage":
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        required = field.default is dataclasses.MISSING
+        text = field.metadata["help"]
+        parser.add_argument(
+            flag, dest=field.name, required=required, default=argparse.SUPPRESS, help=text, **_argument(hints[field.name])
+        )
+
+
+def _argument(hint: Any) -> dict[str, Any]:
+    """How argparse reads a value of this type."""
+    items = typing.get_args(hint)
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if typing.get_origin(hint) is Literal:
+        return {"choices": items}
+    if typing.get_origin(hint) is not tuple:
+        return {"type": hint}
+    if items[-1] is Ellipsis:
+        return {"type": items[0], "nargs": "+", "metavar": "FOLDER"}
+    return {"type": items[0], "nargs": len(items), "metavar": ("HEIGHT", "WIDTH")}

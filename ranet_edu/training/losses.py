@@ -1,0 +1,94 @@
+"""What training minimises: how far the predicted masks are from the true ones, one number per sample.
+
+Each loss is a mean within a sample, never over the batch. The mean over a batch of two processes is then the mean of
+their means, so that two processes with batch B learn exactly what one process learns with batch 2B.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranet_edu.training.batches import Batch
+
+TERMS = ("loss", "bce", "iou")
+
+
+def boundary_weights(true: Tensor, strength: float, radius: int = 4) -> Tensor:
+    """Pixel weights `(B, N, H, W)`: 1 + `strength` within `radius` pixels of an object's contour, 1 elsewhere.
+
+    `true` `(B, N, H, W)` in [0, 1]. The band is the mask dilated minus the mask eroded. Built in notebook 07.
+    """
+    side = 2 * radius + 1
+    dilated = F.max_pool2d(true, side, stride=1, padding=radius)
+    eroded = -F.max_pool2d(-true, side, stride=1, padding=radius)
+    return 1 + strength * (dilated - eroded)
+
+
+def binary_cross_entropy(logits: Tensor, true: Tensor, valid: Tensor, boundary: float = 0.0) -> Tensor:
+    """The paper's loss (§3.5), `(B,)`: mean over the valid pixels and the objects of each sample.
+
+    `logits`, `true` `(B, N, H, W)`; `valid` `(B, H, W)`, 0 where the truth is unknown. With `boundary` > 0 the pixels
+    next to a contour weigh 1 + `boundary`. A sample without a valid pixel has loss 0. Built in notebook 07.
+    """
+    per_pixel = F.binary_cross_entropy_with_logits(logits, true, reduction="none")
+    weights = valid.unsqueeze(1).expand_as(true)
+    if boundary:
+        weights = weights * boundary_weights(true, boundary)
+    return (per_pixel * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)
+
+
+def soft_jaccard_loss(logits: Tensor, true: Tensor, valid: Tensor) -> Tensor:
+    """One minus the Jaccard index of probabilities, `(B,)` in [0, 1]: the mean over the objects of each sample.
+
+    Shapes as in `binary_cross_entropy`. It weighs a small object as much as a large one, as the DAVIS measure J does.
+    One pixel is added to intersection and union: an object that is absent, and predicted absent, has loss 0.
+    Built in notebook 07.
+    """
+    probabilities = logits.sigmoid() * valid.unsqueeze(1)
+    true = true * valid.unsqueeze(1)
+    intersection = (probabilities * true).sum((2, 3))
+    union = (probabilities + true).sum((2, 3)) - intersection
+    return (1 - (intersection + 1) / (union + 1)).mean(1)
+
+
+class RolloutLoss(nn.Module):
+    """The network and its loss as one module, so that `DistributedDataParallel` can wrap both.
+
+    With T > 1 frames in a sample the network is fed its own probabilities as the next frame's previous mask, as it will
+    be in a video; `detach` stops the gradient there. Built in notebooks 07 (T = 1) and 08 (rollouts).
+    """
+
+    def __init__(self, model: nn.Module, iou: float = 0.0, boundary: float = 0.0, detach: bool = True) -> None:
+        super().__init__()
+        self.model, self.iou, self.boundary, self.detach = model, iou, boundary, detach
+
+    def forward(self, batch: Batch) -> Tensor:
+        """`(B, 3)`: the total loss, its BCE and its IoU term (`TERMS`) of each sample, means over the sample's frames."""
+        template = self.model.encode_template(self.model.normalize(batch.template / 255))
+        losses = template.new_zeros(len(batch.template), len(TERMS), dtype=torch.float32)
+        previous = batch.previous_masks
+        for time in range(max(batch.lengths)):
+            rows = self._rows(batch, time)
+            logits, previous = self._predict(batch, template, previous, time, rows)
+            losses = losses.index_add(0, rows, self._terms(logits, batch, time, rows))
+        return losses / torch.tensor(batch.lengths, device=losses.device).unsqueeze(1)
+
+    @staticmethod
+    def _rows(batch: Batch, time: int) -> Tensor:
+        """Which samples still have a frame at `time`: stills have one frame, rollouts T."""
+        rows = [row for row, length in enumerate(batch.lengths) if length > time]
+        return torch.tensor(rows, device=batch.template.device)
+
+    def _predict(self, batch: Batch, template: Tensor, previous: Tensor, time: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        frames = self.model.normalize(batch.frames[rows, time] / 255)
+        trace = self.model.trace(frames, template[rows], batch.template_masks[rows], previous[rows])
+        probabilities = trace.probabilities.detach() if self.detach else trace.probabilities
+        return trace.logits.float(), previous.index_copy(0, rows, probabilities.to(previous.dtype))
+
+    def _terms(self, logits: Tensor, batch: Batch, time: int, rows: Tensor) -> Tensor:
+        true, valid = batch.true_masks[rows, time], batch.valid[rows, time]
+        bce = binary_cross_entropy(logits, true, valid, self.boundary)
+        iou = soft_jaccard_loss(logits, true, valid)
+        return torch.stack([bce + self.iou * iou, bce, iou], dim=1)

@@ -1,0 +1,97 @@
+"""The two stages of §4.1, each a set of defaults for the same loop: still images first, then video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from ranet_edu.model import RANet
+from ranet_edu.training.config import TrainingConfig
+from ranet_edu.training.loop import Validate, fit
+
+# The paper (§3.5, §4.1) says: Adam, 1e-5, BCE, 480 x 864. Batch and steps are not in it.
+PAPER: dict[str, Any] = {
+    "preset": "paper",
+    "size": (480, 864),
+    "optimizer": "adam",
+    "learning_rate": 1e-5,
+    "backbone_learning_rate": 1e-5,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup": 0,
+    "iou": 0.0,
+    "average": 0.0,
+    "stills_share": 0.0,
+    "paste": 0.0,
+}
+LITE: dict[str, Any] = {"preset": "lite"}
+PRESETS = {"lite": LITE, "paper": PAPER}
+STAGES: dict[str, dict[str, Any]] = {"stills": {}, "video": {"rollout": 1}}
+
+
+def make_config(stage: str, preset: str = "lite", **choices: Any) -> TrainingConfig:
+    """The recipe of `stage` ("stills" or "video") for `preset` ("lite" or "paper"), with `choices` on top.
+
+    Raises `ValueError` for an unknown stage, preset or a choice that makes no sense.
+    """
+    if stage not in STAGES or preset not in PRESETS:
+        raise ValueError(f"no stage {stage!r} with preset {preset!r}; stages: {list(STAGES)}, presets: {list(PRESETS)}")
+    choices = {name: tuple(value) if isinstance(value, list) else value for name, value in choices.items()}
+    return TrainingConfig(**{"stage": stage} | PRESETS[preset] | STAGES[stage] | choices)
+
+
+def train(config: TrainingConfig) -> Path:
+    """Trains as `config` says and returns the path of the weights: `fit` with the stage's network, data and validation.
+
+    Raises what `fit` and the datasets raise, and `ValueError` when `data` lacks what the stage needs.
+    """
+    return fit(config, build_model(config), build_samples(config), build_validation(config))
+
+
+def build_model(config: TrainingConfig) -> RANet:
+    """The preset's network with the weights to start from."""
+    build = {"lite": RANet.lite, "paper": RANet.paper}[config.preset]
+    return build(weights=None if config.init == "none" else config.init)
+
+
+def build_samples(config: TrainingConfig, processes: int = 1) -> Dataset:
+    """The stage's samples: pairs made of stills, or those and triplets of video frames in one mixture."""
+    from ranet_edu.datasets.stills import StillPairs
+    from ranet_edu.datasets.triplets import Mixture, VideoTriplets
+
+    stills, davis = split_data(config)
+    common = {"size": config.size, "objects": config.objects, "seed": config.seed}
+    pairs = StillPairs(stills, paste=config.paste, **common) if stills else None
+    if config.stage == "stills":
+        return pairs
+    videos = VideoTriplets(
+        davis, config.split, rollout=config.rollout, max_interval=config.max_interval, **common
+    )
+    parts = [(videos, 1 - config.stills_share), *([(pairs, config.stills_share)] if pairs else [])]
+    return Mixture(parts, length=len(videos), seed=config.seed)
+
+
+def split_data(config: TrainingConfig) -> tuple[list[Path], Path | None]:
+    """Folders of stills, and the root of DAVIS (the folder with `ImageSets` inside) or None.
+
+    Raises `ValueError` when the stage's own data is not among them.
+    """
+    roots = [Path(folder) for folder in config.data if (Path(folder) / "ImageSets").is_dir()]
+    stills = [Path(folder) for folder in config.data if Path(folder) not in roots]
+    if config.stage == "video" and len(roots) != 1:
+        raise ValueError(f"the video stage needs one DAVIS root (a folder with ImageSets/) in --data, found {len(roots)}")
+    if config.stage == "stills" and not stills:
+        raise ValueError("the stills stage needs at least one folder of stills in --data")
+    return stills, roots[0] if roots else None
+
+
+def build_validation(config: TrainingConfig) -> Validate | None:
+    """J and F on the validation split, where DAVIS is among the data and validation is asked for."""
+    _, davis = split_data(config)
+    if not davis or not config.validate_every:
+        return None
+    from ranet_edu.training.validation import DavisValidation
+
+    return DavisValidation(davis, config.validation_split, config.validation_frames)
