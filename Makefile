@@ -1,0 +1,58 @@
+# Works with GNU make 3.81 (macOS ships it) and any POSIX shell.
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test clean
+
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+# Written last, so an interrupted installation is repeated; older than pyproject.toml, it is done again.
+INSTALLED := $(VENV)/installed
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$python; break; }; done)
+LAB_FLAGS ?=
+# Seconds for one notebook cell.
+CELL_TIMEOUT ?= 300
+
+help:   ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Options: PYTHON=python3.12 chooses the Python (3.11 or newer) that the first run makes $(VENV) with,"
+	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu a PyTorch without CUDA (much smaller; no GPU),"
+	@echo "LAB_FLAGS=\"--no-browser --port 9999\" goes to JupyterLab. To choose anew: make clean, then again."
+
+setup: $(INSTALLED)  ## make .venv and install everything (the other commands do it when needed)
+
+lab: $(INSTALLED)  ## open the notebooks in JupyterLab, at 00_start_here
+	JUPYTER_PREFER_ENV_PATH=1 $(VENV_PYTHON) -m jupyterlab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+
+test: $(INSTALLED)  ## run everything that proves the repository: ruff, the tests, every notebook
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
+
+clean:  ## remove .venv, build leftovers and caches; keeps data/cache (your downloads)
+	rm -rf $(VENV) build dist ranet_edu.egg-info .pytest_cache .ruff_cache
+	find ranet_edu tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@if $(VENV_PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null && $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+	python="$(PYTHON)"; \
+	if ! "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+		echo "No Python 3.11 or newer found ($${python:-tried python3.13, python3.12, python3.11, python3})."; \
+		echo "Debian, Ubuntu: sudo apt install python3 python3-venv    macOS: brew install python@3.13"; \
+		echo "or from python.org; then once more, with PYTHON=/path/to/python3 if it is not on your PATH."; \
+		exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$$python cannot make virtual environments: sudo apt install python3-venv, then once more."; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV)
+	@echo "Installing into $(VENV): a few minutes and several GB the first time (PyTorch)."
+ifdef TORCH_INDEX
+	$(VENV_PYTHON) -m pip install --index-url $(TORCH_INDEX) torch torchvision
+endif
+	$(VENV_PYTHON) -m pip install --editable '.[demo,test]'
+	@touch $@
