@@ -14,9 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 LOSSLESS_FORMATS = ("PNG", "BMP", "TIFF")
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is no image, is cut short, is damaged, or claims to be enormous."""
 
 
 def _voc_palette() -> np.ndarray:
@@ -86,7 +88,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     try:
         with Image.open(path) as image:
             kind, mode, values = image.format, image.mode, np.array(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise ValueError(f"{path} can't be read as an image ({error}); save the mask as PNG again") from error
     if kind not in LOSSLESS_FORMATS:
         raise ValueError(f"{path} is {kind}, which doesn't keep labels exactly; save the mask as PNG")
