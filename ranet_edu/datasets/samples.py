@@ -1,0 +1,245 @@
+"""Training samples: what the network sees of a scene at two moments, as the video loop would show it.
+
+A scene is a list of layers: a photo or a video frame at the bottom, objects cut out of other photos upon it. Layers are
+composed on the canvas directly, through the window that the video loop would choose. Built in notebook 07.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from ranet_edu.datasets import augment
+from ranet_edu.datasets.augment import Colour, Placement, Pose, Window
+from ranet_edu.video.masks import label_map, overlay
+
+DISTRACTOR = -1  # the slot of an object that is in the picture but not to be segmented
+
+
+class Sample(NamedTuple):
+    """One training sample, CPU tensors on a canvas of one size (H, W), with N objects and a rollout of T frames.
+
+    template (3, H, W) and frames (T, 3, H, W): uint8 RGB. template_masks (N, H, W) and true_masks (T, N, H, W): float32
+    0 or 1, disjoint. previous_masks (N, H, W): float32 in [0, 1], what a network may have predicted on the frame before
+    frames[0], in the same window. valid (T, H, W): float32, 0 where the truth is unknown (void) or outside the image.
+    An object that the scene does not have is an empty mask. `DataLoader`'s collation stacks samples into a `Sample`
+    with a leading batch axis.
+    """
+
+    template: torch.Tensor
+    template_masks: torch.Tensor
+    frames: torch.Tensor
+    previous_masks: torch.Tensor
+    true_masks: torch.Tensor
+    valid: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An image (h, w, 3) uint8 in the scene, in a pose; the image may be None where only masks will be rendered.
+
+    masks (K, h, w) uint8 0 or 255, one for each object of the image that matters; slots: which of the sample's objects
+    each of them is (or DISTRACTOR). void (h, w) bool or None: where the image's truth is unknown. cut_out: only the
+    image's first object is pasted, not its background.
+    """
+
+    image: np.ndarray | None
+    masks: np.ndarray
+    slots: tuple[int, ...]
+    placement: Placement
+    pose: Pose
+    void: np.ndarray | None = None
+    cut_out: bool = False
+
+
+Scene = Sequence[Layer]  # from back to front
+
+
+class View(NamedTuple):
+    """A scene seen through a window: image (H, W, 3) uint8 or None, masks (N, H, W), distractor and valid (H, W) bool."""
+
+    image: np.ndarray | None
+    masks: np.ndarray
+    distractor: np.ndarray
+    valid: np.ndarray
+
+
+def render(scene: Scene, window: Window, canvas: tuple[int, int], size: tuple[int, int], objects: int,
+           image: bool = True) -> View:
+    """Composes the layers through `window` on a canvas (H, W); `size` (h, w) is the scene's, beyond it is letterbox.
+
+    With `image=False` only the masks are rendered, which is all that a previous mask needs.
+    """
+    masks = np.zeros((objects + 1, *canvas), bool)  # the last one collects the distractors
+    valid = augment.inside_scene(window, canvas, size)
+    picture = None
+    for layer in scene:
+        points = augment.sampling_map(window, canvas, layer.placement, layer.pose)
+        covers = [augment.warp_mask(mask, points) for mask in layer.masks]
+        if image:
+            picture = _paint(picture, layer, points, covers)
+        if not layer.cut_out:
+            valid &= _known(layer, points)
+        for slot, cover in zip(layer.slots, covers, strict=True):
+            masks &= cover <= 127
+            masks[slot] |= cover > 127
+    return View(picture, masks[:objects], masks[objects], valid)
+
+
+def _paint(picture: np.ndarray | None, layer: Layer, points: np.ndarray, covers: list[np.ndarray]) -> np.ndarray:
+    """The picture with one more layer on it; a cut-out's edge is feathered so that it leaves no hard seam to learn."""
+    image = augment.warp_image(layer.image, points)
+    if not layer.cut_out:
+        return image
+    alpha = cv2.GaussianBlur(covers[0], (0, 0), 1.0)[..., None].astype(np.float32) / 255
+    return (picture + alpha * (image.astype(np.float32) - picture) + 0.5).astype(np.uint8)
+
+
+def _known(layer: Layer, points: np.ndarray) -> np.ndarray:
+    known = augment.inside_photo(points, layer.masks.shape[1:])
+    if layer.void is not None:
+        known &= cv2.remap(layer.void.astype(np.uint8), points, None, cv2.INTER_NEAREST) == 0
+    return known
+
+
+def scene_box(scene: Scene, size: tuple[int, int], objects: int) -> tuple[float, float, float, float] | None:
+    """The box around all objects of a scene of `size`, in scene pixels, to within a few of them; None without objects."""
+    canvas = (96, 16 * round(96 * size[1] / size[0] / 16) or 16)
+    masks = render(scene, Window(0, 0, size[1], size[0]), canvas, size, objects, image=False).masks
+    box = augment.mask_box(masks.any(0))
+    scale = size[1] / canvas[1], size[0] / canvas[0]
+    return None if box is None else tuple(edge * scale[i % 2] for i, edge in enumerate(box))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How scenes become samples. Probabilities of: the whole frame instead of a crop, an empty previous mask.
+
+    grow: range of the factor between the object's box and its crop. mistakes: strength of `predicted_mask`.
+    colour: how different samples look (template and frames of one sample differ by 0.3 of it).
+    """
+
+    whole: float = 0.15
+    whole_template: float = 0.05
+    empty: float = 0.05
+    grow: tuple[float, float] = (1.3, 2.0)
+    mistakes: float = 1.0
+    colour: float = 1.0
+    degrade: float = 0.15
+
+
+def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, frames: Sequence[Scene],
+                size: tuple[int, int], canvas: tuple[int, int], objects: int, recipe: Recipe = Recipe()) -> Sample:
+    """Shows a scene of `size` as the video loop would: crop, colours, a previous mask with mistakes.
+
+    template, previous and each of frames are the same scene at different moments.
+    """
+    box = scene_box(template, size, objects)
+    template_window = _window(rng, box, size, canvas, recipe.whole_template, recipe.grow, jitter=0.04)
+    empty = rng.random() < recipe.empty
+    window = _window(rng, scene_box(previous, size, objects), size, canvas, 0.8 if empty else recipe.whole,
+                     recipe.grow, jitter=0.12)
+    before = render(previous, window, canvas, size, objects, image=False)
+    guesses = np.zeros(before.masks.shape, np.float32) if empty else _guesses(rng, before, recipe.mistakes)
+    colour = augment.random_colour(rng, recipe.colour)
+    shown = _shown(rng, template, template_window, canvas, size, objects, colour, recipe)
+    colour = augment.random_colour(rng, 0.3 * recipe.colour, around=colour)
+    views = [_shown(rng, frame, window, canvas, size, objects, colour, recipe, vary=0.03) for frame in frames]
+    return Sample(
+        torch.from_numpy(np.ascontiguousarray(shown.image.transpose(2, 0, 1))),
+        torch.from_numpy(shown.masks.astype(np.float32)),
+        torch.from_numpy(np.stack([view.image.transpose(2, 0, 1) for view in views])),
+        torch.from_numpy(guesses),
+        torch.from_numpy(np.stack([view.masks for view in views]).astype(np.float32)),
+        torch.from_numpy(np.stack([view.valid for view in views]).astype(np.float32)),
+    )
+
+
+def _window(rng: np.random.Generator, box, size, canvas, whole: float, grow, jitter: float) -> Window:
+    if box is None or rng.random() < whole:
+        return augment.whole_window(size, canvas)
+    box = augment.jittered_box(rng, box, shift=jitter, stretch=jitter)
+    return augment.object_window(box, rng.uniform(*grow), size, canvas)
+
+
+def _guesses(rng: np.random.Generator, view: View, strength: float) -> np.ndarray:
+    """Predictions of all objects: float32 (N, H, W) whose sum is at most 1."""
+    everything = view.masks.any(0) | view.distractor
+    guesses = np.stack([augment.predicted_mask(rng, mask, strength, everything & ~mask) for mask in view.masks])
+    return (guesses / np.maximum(guesses.sum(0), 1.0)).astype(np.float32)
+
+
+def _shown(rng: np.random.Generator, scene: Scene, window: Window, canvas, size, objects: int, colour: Colour,
+           recipe: Recipe, vary: float = 0.0) -> View:
+    view = render(scene, window, canvas, size, objects)
+    if vary:
+        colour = augment.random_colour(rng, vary * recipe.colour, around=colour)
+    image = augment.degrade(rng, colour.apply(view.image), recipe.degrade)
+    image[~augment.inside_scene(window, canvas, size)] = augment.FILL
+    return view._replace(image=image)
+
+
+def quiet_worker() -> None:
+    """Keeps OpenCV to one thread inside a DataLoader worker: the workers are the parallelism."""
+    if get_worker_info() is not None:
+        cv2.setNumThreads(0)
+
+
+class Mixture(Dataset):
+    """Draws each sample from one of several datasets: `Mixture([(stills, 0.35), (video, 0.65)], length=10_000)`.
+
+    Sample i depends on `seed` and i alone: it is sample i of the dataset chosen for i.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Dataset, float]], length: int, seed: int = 0) -> None:
+        weights = np.array([weight for _, weight in parts], float)
+        if len(weights) == 0 or (weights < 0).any() or weights.sum() == 0:
+            raise ValueError(f"Mixture needs parts of weight 0 or more, not all 0; got weights {weights.tolist()}")
+        self.datasets = [dataset for dataset, _ in parts]
+        self.shares = weights / weights.sum()
+        self.length, self.seed = length, seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng([self.seed, index])
+        return self.datasets[rng.choice(len(self.datasets), p=self.shares)][index]
+
+
+def sample_sheet(dataset: Dataset, count: int, path: str | Path) -> None:
+    """Writes a picture of the first `count` samples: a row each, template, frame with previous mask, with true mask.
+
+    Void and letterbox are darkened in the last column; a rollout adds a column per frame. Atomic: the file is there
+    complete, or not at all.
+    """
+    path = Path(path)
+    if count < 1:
+        raise ValueError(f"count: a sheet needs at least 1 sample, got {count}")
+    rows = np.concatenate([sheet_row(dataset[index]) for index in range(count)])
+    done, data = cv2.imencode(path.suffix or ".png", rows[..., ::-1])
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data.tobytes())
+    os.replace(temporary, path)
+
+
+def sheet_row(sample: Sample) -> np.ndarray:
+    """One sample as a picture (H, (2 + T) W, 3) uint8: a row of `sample_sheet`."""
+    first = _picture(sample.template, sample.template_masks)
+    cells = [first, _picture(sample.frames[0], sample.previous_masks)]
+    for frame, masks, valid in zip(sample.frames, sample.true_masks, sample.valid, strict=True):
+        cell = _picture(frame, masks)
+        cells.append(np.where(valid.numpy()[..., None] > 0, cell, cell // 3))
+    return np.concatenate(cells, axis=1)
+
+
+def _picture(image: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
+    return overlay(np.ascontiguousarray(image.numpy().transpose(1, 2, 0)), label_map(masks.numpy() > 0.5))

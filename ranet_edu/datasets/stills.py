@@ -1,0 +1,225 @@
+"""Photographs with masks as training pairs: two differently transformed copies stand in for two frames of a video.
+
+Stage 1 of the paper's training (section 3.5). Built in notebook 07.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from ranet_edu.datasets.augment import Placement, PoseRange, mask_box, nearby_pose, random_pose
+from ranet_edu.datasets.samples import DISTRACTOR, Layer, Recipe, Sample, make_sample, quiet_worker
+from ranet_edu.video.masks import read_mask
+
+VOID = 255  # the label of pixels whose truth is unknown
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+BACKGROUND_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # a camera, not an object
+
+
+@dataclass(frozen=True)
+class Still:
+    """A photo, its mask and the labels of the objects in it that are large enough to learn from."""
+
+    image: Path
+    mask: Path
+    labels: tuple[int, ...]
+
+
+def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
+    """The photos of `folder`/images with their masks in `folder`/masks (same name, .png), in order of name.
+
+    Masks are binary (0 and 255, or 0 and 1) or indexed (an object each), with 255 = void in indexed ones. `labels`
+    holds the objects that cover at least `smallest` of the photo; a photo without any still serves as background.
+    Raises FileNotFoundError: no such folder, a photo without mask, a mask without photo. ValueError: no photos, sizes
+    that differ, unreadable files, or not one object in the whole folder.
+    """
+    folder = Path(folder)
+    images, masks = _by_stem(folder / "images", IMAGE_SUFFIXES), _by_stem(folder / "masks", (".png",))
+    for stem in sorted(images.keys() - masks.keys()):
+        raise FileNotFoundError(f"{images[stem]} has no mask: expected {folder / 'masks' / stem}.png")
+    for stem in sorted(masks.keys() - images.keys()):
+        raise FileNotFoundError(f"{masks[stem]} has no image: expected {folder / 'images' / stem}.jpg (or .png)")
+    stills = [_inspect(images[stem], masks[stem], smallest) for stem in sorted(images)]
+    if not any(still.labels for still in stills):
+        raise ValueError(f"{folder / 'masks'}: no mask holds an object of at least {smallest:.1%} of its photo")
+    return stills
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: stills are read from FOLDER/images and FOLDER/masks")
+    files = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+    if not files:
+        raise ValueError(f"{folder} is empty: it holds no {' or '.join(suffixes)} file")
+    return files
+
+
+def _inspect(image: Path, mask: Path, smallest: float) -> Still:
+    labels = read_mask(mask)
+    try:
+        with Image.open(image) as opened:
+            width, height = opened.size
+    except OSError as error:
+        raise ValueError(f"{image} is not a readable image: {error}") from error
+    if labels.shape != (height, width):
+        raise ValueError(f"{mask} is {labels.shape[1]} x {labels.shape[0]}, but its photo {image} is {width} x {height}")
+    counts = np.bincount(labels.ravel(), minlength=256)
+    return Still(image, mask, tuple(int(k) for k in range(1, VOID) if counts[k] >= smallest * labels.size))
+
+
+@lru_cache(maxsize=64)
+def read_photo(path: Path) -> np.ndarray:
+    """A photo (h, w, 3) uint8 RGB. Raises ValueError naming the file if it can't be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path} is not a readable image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def pair_path(folders: str | Path | Sequence[str | Path]) -> list[Path]:
+    """One folder or several, as a list of paths."""
+    return [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
+
+
+class StillPairs(Dataset):
+    """Pairs of "frames" made of one photo: a map-style dataset of `Sample`s.
+
+    folders: one or several folders as `find_stills` reads them. size: the canvas (H, W). objects: N. paste: the
+    probability that the objects are cut out and put on another photo. rollout: T, frames of one smooth motion.
+    length: how many samples one epoch has (default: one per object in the folders); any index from 0 on is valid, and
+    sample i depends on `seed` and i alone, whatever the number of workers. Errors: see `find_stills`.
+    """
+
+    def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
+                 paste: float = 0.5, seed: int = 0, length: int | None = None, rollout: int = 1,
+                 distractor: float = 0.35, recipe: Recipe = Recipe()) -> None:
+        self.stills = [still for folder in pair_path(folders) for still in find_stills(folder)]
+        self.subjects = [(n, label) for n, still in enumerate(self.stills) for label in still.labels]
+        self.size, self.objects, self.paste, self.seed, self.rollout = size, objects, paste, seed, rollout
+        self.distractor, self.recipe = distractor, recipe
+        self.length = len(self.subjects) if length is None else length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        quiet_worker()
+        rng = np.random.default_rng([self.seed, index])
+        photo, label = self.subjects[self._chosen(index)]
+        make = self._pasted if rng.random() < self.paste else self._in_place
+        layers, scene = make(rng, self.stills[photo], label)
+        moments = [_moments(rng, layer, self.rollout) for layer in layers]
+        template, previous, *frames = zip(*moments, strict=True)
+        return make_sample(rng, template, previous, frames, scene, self.size, self.objects, self.recipe)
+
+    def _chosen(self, index: int) -> int:
+        """Which subject sample `index` shows: every pass over the data is a new random order of all of them."""
+        number, place = divmod(index, len(self.subjects))
+        return int(np.random.default_rng([self.seed, 1, number]).permutation(len(self.subjects))[place])
+
+    def _in_place(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
+        """The photo as it is, with its own objects; more from other photos where it has too few."""
+        image, labels = read_photo(still.image), read_mask(still.mask)
+        others = [other for other in still.labels if other != label]
+        chosen = [label, *rng.permutation(others).tolist()][: self.objects]
+        masks = np.stack([_as_255(labels == k) for k in chosen])
+        scene, placement = scene_in_photo(rng, labels.shape, mask_box(labels == label), whole=False)
+        void = labels == VOID
+        layers = [Layer(image, masks, tuple(range(len(chosen))), placement, random_pose(rng), void)]
+        slots = list(range(len(chosen), self.objects))
+        slots += [DISTRACTOR] * (rng.random() < self.distractor)
+        return layers + [self._cut_out(rng, scene, slot) for slot in slots], scene
+
+    def _pasted(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
+        """The object cut out and put on another photo, among other cut-outs in random order."""
+        image = read_photo(self.stills[rng.integers(len(self.stills))].image)
+        scene, placement = scene_in_photo(rng, image.shape[:2], None, whole=True)
+        pose = random_pose(rng, BACKGROUND_RANGE)
+        ground = Layer(image, np.zeros((0, *image.shape[:2]), np.uint8), (), placement, pose)
+        layers = [cut_out(rng, still, label, scene, 0)]
+        slots = list(range(1, self.objects)) + [DISTRACTOR] * (rng.random() < self.distractor)
+        layers += [self._cut_out(rng, scene, slot) for slot in slots]
+        return [ground, *(layers[i] for i in rng.permutation(len(layers)))], scene
+
+    def _cut_out(self, rng: np.random.Generator, scene: tuple[int, int], slot: int) -> Layer:
+        photo, label = self.subjects[rng.integers(len(self.subjects))]
+        return cut_out(rng, self.stills[photo], label, scene, slot)
+
+
+def _as_255(mask: np.ndarray) -> np.ndarray:
+    return mask.astype(np.uint8) * 255
+
+
+def _moments(rng: np.random.Generator, layer: Layer, rollout: int) -> list[Layer]:
+    """The layer in the template, on the frame before, and on each of `rollout` frames of one smooth motion."""
+    limits = PoseRange() if layer.cut_out or len(layer.masks) else BACKGROUND_RANGE
+    flip = layer.pose.flip
+    current = layer.pose.towards(random_pose(rng, limits, flip=flip), rng.uniform(0.2, 1.0))
+    amount = math.exp(rng.uniform(math.log(0.03), math.log(0.3))) * (1.0 if limits is not BACKGROUND_RANGE else 0.3)
+    following = nearby_pose(rng, current, amount)
+    poses = [layer.pose, *(current.towards(following, t) for t in range(-1, rollout))]
+    return [replace(layer, pose=pose) for pose in poses]
+
+
+def scene_in_photo(rng: np.random.Generator, photo: tuple[int, int], box: tuple[float, float, float, float] | None,
+                   whole: bool) -> tuple[tuple[int, int], Placement]:
+    """Chooses the part of a photo that plays the video's frame: its size (h, w), and the photo's place in it.
+
+    A landscape photo plays the whole frame. Videos are wide and portraits are not, so of a portrait a wide strip
+    is shown (over the object's `box`, or anywhere), or it is widened by mirroring, or kept as a tall frame; with
+    `whole` the strip only.
+    """
+    height, width = photo
+    centre = (width / 2, height / 2)
+    scene, kind = (height, width), rng.random()
+    if width < 1.2 * height:
+        aspect = rng.uniform(1.3, 1.8)
+        if whole or kind < 0.45:
+            scene = (min(height, round(width / aspect)), width)
+            low, high = (0.0, height) if box is None else (box[1], box[3])
+            half = scene[0] / 2
+            centre = (width / 2, float(np.clip(rng.uniform(low, high), half, height - half)))
+        elif kind < 0.75:
+            scene = (height, round(height * aspect))
+    return scene, Placement((scene[1] / 2 - 0.5, scene[0] / 2 - 0.5), (centre[0] - 0.5, centre[1] - 0.5),
+                            (width, height))
+
+
+def cut_out(rng: np.random.Generator, still: Still, label: int, scene: tuple[int, int], slot: int) -> Layer:
+    """One object of a photo as a layer somewhere in the scene, at a random size.
+
+    Where the photo's border cuts the object, it is placed at the same border of the scene: a person without legs
+    belongs at the bottom of the frame.
+    """
+    mask = read_mask(still.mask) == label
+    left, top, right, bottom = mask_box(mask)
+    extent = (right - left, bottom - top)
+    span = math.exp(rng.uniform(math.log(0.35), math.log(1.0)))
+    scale = span * min(scene[0] / extent[1], scene[1] / extent[0])
+    point = [
+        _place(rng, start, end, limit, length, scale)
+        for start, end, limit, length in ((left, right, mask.shape[1], scene[1]), (top, bottom, mask.shape[0], scene[0]))
+    ]
+    placement = Placement(tuple(point), ((left + right - 1) / 2, (top + bottom - 1) / 2), extent, scale)
+    eroded = cv2.erode(_as_255(mask), np.ones((3, 3), np.uint8)) if mask.sum() > 900 else _as_255(mask)
+    return Layer(read_photo(still.image), eroded[None], (slot,), placement, random_pose(rng), cut_out=True)
+
+
+def _place(rng: np.random.Generator, start: float, end: float, limit: int, length: int, scale: float) -> float:
+    """Where along one axis the middle of an object goes: at the scene's border if the photo's border cuts it there."""
+    half = (end - start) * scale / 2
+    if end >= limit - 2 and start > 2:
+        return length - 0.85 * half
+    if start <= 2 and end < limit - 2:
+        return 0.85 * half
+    room = max(length / 2 - 0.8 * half, 0.0)
+    return length / 2 + rng.uniform(-room, room)
