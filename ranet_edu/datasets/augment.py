@@ -1,9 +1,10 @@
 """Random geometry, random colour and plausible mistakes: what turns one photograph into many training samples.
 
-Three spaces appear here. The *photo* is the file as it was read. The *scene* is the frame of an imagined video in which
-the photo is placed, moved, turned and bent (`Placement`, `Pose`). The *canvas* is what the network sees: a `Window` of the
-scene around the object, resized to a fixed size, as the video loop does. Each step is a function from points to points,
-always backwards (canvas -> scene -> photo), so that their composition is one map and each photo is resampled only once.
+Three spaces appear here. The *photo* is the file as it was read. The *scene* is the frame of an imagined video in
+which the photo is placed, moved, turned and bent (`Placement`, `Pose`). The *canvas* is what the network sees: a
+`Window` of the scene around the object, resized to a fixed size, as the video loop does. Each step is a function from
+points to points, always backwards (canvas -> scene -> photo), so that their composition is one map and each photo is
+resampled only once.
 
 Points are (x, y) in pixels with pixel centres at integers, sizes are (height, width). Built in notebook 07.
 """
@@ -20,6 +21,9 @@ import numpy as np
 FILL = (124, 116, 104)  # RGB of ImageNet's mean: becomes zero in the network's input, as padding does
 GRID = 4  # control points along each side of the thin-plate spline
 MAP_STEP = 16  # canvas pixels between two points of the coarse map; all warps here are smooth at this scale
+
+
+Box = tuple[float, float, float, float]  # the edges left, top, right, bottom, in pixels
 
 
 # --- thin-plate splines ---------------------------------------------------------------------------------------------
@@ -83,9 +87,17 @@ class PoseRange:
         return PoseRange(self.rotation * factor, (low, high), self.shift * factor, self.bend * factor, self.flip)
 
 
+PAPER_RANGE = PoseRange()
+MOTION_RANGE = PoseRange(shift=0.4)  # between neighbouring frames things are displaced more than they change
+
+
 @dataclass(frozen=True)
 class Pose:
-    """One position of an image in the scene: rotation (degrees), scale, shift (fractions of its size), bend, mirror."""
+    """One position of an image in the scene.
+
+    rotation: degrees, clockwise on the screen. scale: above 1 is larger. shift: (right, down) in fractions of the
+    image's size. bend: displacement of the control points, (16, 2), the same fractions. flip: mirrored left to right.
+    """
 
     rotation: float = 0.0
     scale: float = 1.0
@@ -96,15 +108,13 @@ class Pose:
     def towards(self, other: Pose, amount: float) -> Pose:
         """The pose `amount` of the way from this one to `other` (0: this one, 1: the other, beyond: extrapolated)."""
 
-        def mix(a, b):
-            return a + amount * (b - a)
-
-        shift = (mix(self.shift[0], other.shift[0]), mix(self.shift[1], other.shift[1]))
-        scale = math.exp(mix(math.log(self.scale), math.log(other.scale)))
-        return Pose(mix(self.rotation, other.rotation), scale, shift, mix(self.bend, other.bend), self.flip)
+        rotation = self.rotation + amount * (other.rotation - self.rotation)
+        scale = self.scale * (other.scale / self.scale) ** amount
+        x, y = (a + amount * (b - a) for a, b in zip(self.shift, other.shift, strict=True))
+        return Pose(rotation, scale, (x, y), self.bend + amount * (other.bend - self.bend), self.flip)
 
 
-def random_pose(rng: np.random.Generator, limits: PoseRange = PoseRange(), flip: bool | None = None) -> Pose:
+def random_pose(rng: np.random.Generator, limits: PoseRange = PAPER_RANGE, flip: bool | None = None) -> Pose:
     """A pose uniform within `limits` (scale: log-uniform; bend: with a random strength). `flip` fixes the mirroring."""
     low, high = np.log(limits.scale)
     strength = rng.uniform(0.2, 1.0) * limits.bend
@@ -118,8 +128,8 @@ def random_pose(rng: np.random.Generator, limits: PoseRange = PoseRange(), flip:
 
 
 def nearby_pose(rng: np.random.Generator, pose: Pose, amount: float = 0.1) -> Pose:
-    """A pose near `pose`, as an object moves between neighbouring frames; `amount` 1 would be the paper's full range."""
-    step = random_pose(rng, PoseRange().times(amount))
+    """A pose near `pose`, as things move between neighbouring frames; `amount` 1 would be the paper's whole range."""
+    step = random_pose(rng, MOTION_RANGE.times(amount))
     shift = (pose.shift[0] + step.shift[0], pose.shift[1] + step.shift[1])
     return replace(pose, rotation=pose.rotation + step.rotation, scale=pose.scale * step.scale, shift=shift,
                    bend=pose.bend + step.bend)
@@ -169,7 +179,7 @@ def whole_window(scene: tuple[int, int], canvas: tuple[int, int]) -> Window:
     return _placed((scene[1] / 2, scene[0] / 2), height, aspect, scene)
 
 
-def object_window(box: tuple[float, float, float, float], grow: float, scene: tuple[int, int],
+def object_window(box: Box, grow: float, scene: tuple[int, int],
                   canvas: tuple[int, int], smallest: float = 32.0) -> Window:
     """The window around an object's box (left, top, right, bottom) as the video loop crops it (NETWORK.md).
 
@@ -191,7 +201,7 @@ def _placed(centre: tuple[float, float], height: float, aspect: float, scene: tu
     return Window(starts[0], starts[1], height * aspect, height)
 
 
-def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+def mask_box(mask: np.ndarray) -> Box | None:
     """Edges (left, top, right, bottom) of the set pixels of a mask (H, W); None where there are none."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     if len(columns) == 0:
@@ -199,8 +209,8 @@ def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def jittered_box(rng: np.random.Generator, box: tuple[float, float, float, float], shift: float = 0.1,
-                 stretch: float = 0.15) -> tuple[float, float, float, float]:
+def jittered_box(rng: np.random.Generator, box: Box, shift: float = 0.1,
+                 stretch: float = 0.15) -> Box:
     """A box moved by up to `shift` of its size and resized by up to `stretch` along each side: a prediction's box."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
@@ -214,7 +224,7 @@ def jittered_box(rng: np.random.Generator, box: tuple[float, float, float, float
 
 
 def coarse_points(window: Window, canvas: tuple[int, int]) -> np.ndarray:
-    """Scene points (rows, columns, 2) of a grid over the canvas, MAP_STEP canvas pixels apart, one step beyond its edges."""
+    """Scene points (rows, columns, 2) of a grid, MAP_STEP canvas pixels apart, one step beyond each edge."""
     rows, columns = (-(-size // MAP_STEP) for size in canvas)
     y = ((np.arange(-1, rows + 1) + 0.5) * MAP_STEP) / canvas[0] * window.height + window.top
     x = ((np.arange(-1, columns + 1) + 0.5) * MAP_STEP) / canvas[1] * window.width + window.left
@@ -241,7 +251,7 @@ def photo_pixels_per_canvas_pixel(points: np.ndarray) -> float:
 
 
 def warp_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The image (h, w, 3) read at `points` (H, W, 2): (H, W, 3). Mirrored beyond its border, blurred where it shrinks."""
+    """The image (h, w, 3) read at `points` (H, W, 2): (H, W, 3); mirrored beyond its border, blurred if it shrinks."""
     shrink = photo_pixels_per_canvas_pixel(points)
     if shrink > 1.2:
         sigma = 0.5 * math.sqrt(shrink**2 - 1)
@@ -250,7 +260,7 @@ def warp_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def warp_mask(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A mask (h, w) of 0 and 255 read at `points` (H, W, 2): (H, W) uint8 0..255, soft at the edges, 0 outside the photo."""
+    """A mask (h, w) of 0 and 255 read at `points` (H, W, 2): (H, W) 0..255, soft at the edges, 0 outside the photo."""
     return cv2.remap(mask, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
@@ -291,13 +301,16 @@ class Colour:
         return cv2.transform(image, np.hstack([matrix, offset]))
 
 
-def random_colour(rng: np.random.Generator, amount: float = 1.0, around: Colour = Colour()) -> Colour:
+TRUE_COLOUR = Colour()
+
+
+def random_colour(rng: np.random.Generator, amount: float = 1.0, around: Colour = TRUE_COLOUR) -> Colour:
     """Random colours around others; `amount` 1 for different cameras, about 0.3 for two moments of one video."""
 
     def factor(spread: float) -> float:
         return math.exp(rng.uniform(-spread, spread) * amount)
 
-    return Colour(around.brightness * factor(0.3), around.contrast * factor(0.3), around.saturation * factor(0.4),
+    return Colour(around.brightness * factor(0.25), around.contrast * factor(0.2), around.saturation * factor(0.4),
                   around.hue + rng.uniform(-15, 15) * amount)
 
 
@@ -354,9 +367,7 @@ def predicted_mask(rng: np.random.Generator, mask: np.ndarray, strength: float =
     if not mask.any():
         return mask.astype(np.float32)
     size = math.sqrt(mask.sum())
-    wander = strength * size * np.abs(rng.standard_normal()) * 0.025
-    distance = signed_distance(mask) + wander * smooth_noise(rng, mask.shape, max(6.0, size * rng.uniform(0.1, 0.5)))
-    distance += rng.normal(0, 0.012) * size * strength
+    distance = signed_distance(mask)
     if rng.random() < 0.15 * strength:
         distance = np.minimum(distance, _half_plane(rng, mask))
     if rng.random() < 0.25 * strength:
@@ -364,8 +375,9 @@ def predicted_mask(rng: np.random.Generator, mask: np.ndarray, strength: float =
     if rng.random() < 0.25 * strength:
         distance = np.maximum(distance, _blob(rng, mask, size * rng.uniform(0.05, 0.3), inside=False))
     if distractor is not None and distractor.any() and rng.random() < 0.25 * strength:
-        leak = np.minimum(signed_distance(distractor), _half_plane(rng, distractor))
-        distance = np.maximum(distance, leak)
+        distance = np.maximum(distance, np.minimum(signed_distance(distractor), _half_plane(rng, distractor)))
+    wander = smooth_noise(rng, mask.shape, max(6.0, size * rng.uniform(0.1, 0.5))) * abs(rng.normal(0, 0.025))
+    distance += strength * size * (wander + rng.normal(0, 0.012))
     if rng.random() < 0.5:
         return (distance > 0).astype(np.float32)
     softness = rng.uniform(0.5, 3.0)

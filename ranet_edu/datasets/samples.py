@@ -6,7 +6,6 @@ composed on the canvas directly, through the window that the video loop would ch
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
 from ranet_edu.datasets import augment
-from ranet_edu.datasets.augment import Colour, Placement, Pose, Window
-from ranet_edu.video.masks import label_map, overlay
+from ranet_edu.datasets.augment import Box, Colour, Placement, Pose, Window
+from ranet_edu.video.masks import atomic_path, label_map, overlay
 
 DISTRACTOR = -1  # the slot of an object that is in the picture but not to be segmented
 
@@ -60,11 +60,17 @@ class Layer:
     cut_out: bool = False
 
 
-Scene = Sequence[Layer]  # from back to front
+@dataclass(frozen=True)
+class Scene:
+    """What a camera could see at one moment: layers from back to front, the frame's `size` (h, w), N `objects`."""
+
+    layers: Sequence[Layer]
+    size: tuple[int, int]
+    objects: int
 
 
 class View(NamedTuple):
-    """A scene seen through a window: image (H, W, 3) uint8 or None, masks (N, H, W), distractor and valid (H, W) bool."""
+    """A scene through a window: image (H, W, 3) uint8 or None, masks (N, H, W), distractor and valid (H, W) bool."""
 
     image: np.ndarray | None
     masks: np.ndarray
@@ -72,16 +78,15 @@ class View(NamedTuple):
     valid: np.ndarray
 
 
-def render(scene: Scene, window: Window, canvas: tuple[int, int], size: tuple[int, int], objects: int,
-           image: bool = True) -> View:
-    """Composes the layers through `window` on a canvas (H, W); `size` (h, w) is the scene's, beyond it is letterbox.
+def render(scene: Scene, window: Window, canvas: tuple[int, int], image: bool = True) -> View:
+    """Composes a scene's layers through `window` on a canvas (H, W).
 
     With `image=False` only the masks are rendered, which is all that a previous mask needs.
     """
-    masks = np.zeros((objects + 1, *canvas), bool)  # the last one collects the distractors
-    valid = augment.inside_scene(window, canvas, size)
+    masks = np.zeros((scene.objects + 1, *canvas), bool)  # the last one, index DISTRACTOR, collects the distractors
+    valid = augment.inside_scene(window, canvas, scene.size)
     picture = None
-    for layer in scene:
+    for layer in scene.layers:
         points = augment.sampling_map(window, canvas, layer.placement, layer.pose)
         covers = [augment.warp_mask(mask, points) for mask in layer.masks]
         if image:
@@ -91,7 +96,7 @@ def render(scene: Scene, window: Window, canvas: tuple[int, int], size: tuple[in
         for slot, cover in zip(layer.slots, covers, strict=True):
             masks &= cover <= 127
             masks[slot] |= cover > 127
-    return View(picture, masks[:objects], masks[objects], valid)
+    return View(picture, masks[: scene.objects], masks[DISTRACTOR], valid)
 
 
 def _paint(picture: np.ndarray | None, layer: Layer, points: np.ndarray, covers: list[np.ndarray]) -> np.ndarray:
@@ -110,49 +115,57 @@ def _known(layer: Layer, points: np.ndarray) -> np.ndarray:
     return known
 
 
-def scene_box(scene: Scene, size: tuple[int, int], objects: int) -> tuple[float, float, float, float] | None:
-    """The box around all objects of a scene of `size`, in scene pixels, to within a few of them; None without objects."""
-    canvas = (96, 16 * round(96 * size[1] / size[0] / 16) or 16)
-    masks = render(scene, Window(0, 0, size[1], size[0]), canvas, size, objects, image=False).masks
-    box = augment.mask_box(masks.any(0))
-    scale = size[1] / canvas[1], size[0] / canvas[0]
-    return None if box is None else tuple(edge * scale[i % 2] for i, edge in enumerate(box))
+def scene_box(scene: Scene) -> Box | None:
+    """The box around all objects of a scene, in scene pixels, to within a few of them; None without objects."""
+    height, width = scene.size
+    canvas = (96, max(16, round(96 * width / height)))
+    box = augment.mask_box(render(scene, Window(0, 0, width, height), canvas, image=False).masks.any(0))
+    if box is None:
+        return None
+    across, down = width / canvas[1], height / canvas[0]
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How scenes become samples. Probabilities of: the whole frame instead of a crop, an empty previous mask.
+    """How scenes become samples.
 
-    grow: range of the factor between the object's box and its crop. mistakes: strength of `predicted_mask`.
-    colour: how different samples look (template and frames of one sample differ by 0.3 of it).
+    whole, whole_template: probability that the current frame (the template) is shown whole instead of cropped.
+    grow: range of the factor between the object's box and its crop. empty: probability of an empty previous mask.
+    mistakes: strength of `predicted_mask`. colour: how different samples look (template and frames of one sample
+    differ by 0.3 of it). degrade: probability of each kind of poor picture.
     """
 
     whole: float = 0.15
     whole_template: float = 0.05
-    empty: float = 0.05
     grow: tuple[float, float] = (1.3, 2.0)
+    empty: float = 0.05
     mistakes: float = 1.0
     colour: float = 1.0
     degrade: float = 0.15
 
 
-def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, frames: Sequence[Scene],
-                size: tuple[int, int], canvas: tuple[int, int], objects: int, recipe: Recipe = Recipe()) -> Sample:
-    """Shows a scene of `size` as the video loop would: crop, colours, a previous mask with mistakes.
+STILLS_RECIPE = Recipe()
+VIDEO_RECIPE = Recipe(mistakes=0.7)  # its previous masks are already some frames old
 
-    template, previous and each of frames are the same scene at different moments.
+
+def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, frames: Sequence[Scene],
+                canvas: tuple[int, int], recipe: Recipe) -> Sample:
+    """Shows a scene as the video loop would: cropped, in some camera's colours, after a prediction with mistakes.
+
+    template, previous and each of frames are the same scene at different moments. The frames' window follows the
+    previous mask, because that is all the loop knows when it crops.
     """
-    box = scene_box(template, size, objects)
-    template_window = _window(rng, box, size, canvas, recipe.whole_template, recipe.grow, jitter=0.04)
     empty = rng.random() < recipe.empty
-    window = _window(rng, scene_box(previous, size, objects), size, canvas, 0.8 if empty else recipe.whole,
-                     recipe.grow, jitter=0.12)
-    before = render(previous, window, canvas, size, objects, image=False)
+    template_window = _window(rng, template, canvas, recipe.whole_template, recipe.grow, jitter=0.04)
+    window = _window(rng, previous, canvas, 0.8 if empty else recipe.whole, recipe.grow, jitter=0.12)
+    before = render(previous, window, canvas, image=False)
     guesses = np.zeros(before.masks.shape, np.float32) if empty else _guesses(rng, before, recipe.mistakes)
+    guesses *= augment.inside_scene(window, canvas, previous.size)
     colour = augment.random_colour(rng, recipe.colour)
-    shown = _shown(rng, template, template_window, canvas, size, objects, colour, recipe)
+    shown = _shown(rng, template, template_window, canvas, colour, recipe)
     colour = augment.random_colour(rng, 0.3 * recipe.colour, around=colour)
-    views = [_shown(rng, frame, window, canvas, size, objects, colour, recipe, vary=0.03) for frame in frames]
+    views = [_shown(rng, frame, window, canvas, colour, recipe) for frame in frames]
     return Sample(
         torch.from_numpy(np.ascontiguousarray(shown.image.transpose(2, 0, 1))),
         torch.from_numpy(shown.masks.astype(np.float32)),
@@ -163,11 +176,14 @@ def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, fram
     )
 
 
-def _window(rng: np.random.Generator, box, size, canvas, whole: float, grow, jitter: float) -> Window:
+def _window(rng: np.random.Generator, scene: Scene, canvas: tuple[int, int], whole: float, grow: tuple[float, float],
+            jitter: float) -> Window:
+    """The window around a scene's objects, not quite at their box; with probability `whole` the whole frame."""
+    box = scene_box(scene)
     if box is None or rng.random() < whole:
-        return augment.whole_window(size, canvas)
+        return augment.whole_window(scene.size, canvas)
     box = augment.jittered_box(rng, box, shift=jitter, stretch=jitter)
-    return augment.object_window(box, rng.uniform(*grow), size, canvas)
+    return augment.object_window(box, rng.uniform(*grow), scene.size, canvas)
 
 
 def _guesses(rng: np.random.Generator, view: View, strength: float) -> np.ndarray:
@@ -177,13 +193,12 @@ def _guesses(rng: np.random.Generator, view: View, strength: float) -> np.ndarra
     return (guesses / np.maximum(guesses.sum(0), 1.0)).astype(np.float32)
 
 
-def _shown(rng: np.random.Generator, scene: Scene, window: Window, canvas, size, objects: int, colour: Colour,
-           recipe: Recipe, vary: float = 0.0) -> View:
-    view = render(scene, window, canvas, size, objects)
-    if vary:
-        colour = augment.random_colour(rng, vary * recipe.colour, around=colour)
+def _shown(rng: np.random.Generator, scene: Scene, window: Window, canvas: tuple[int, int], colour: Colour,
+           recipe: Recipe) -> View:
+    """A scene through a camera: a view whose image has its colours and faults, and the letterbox's fill."""
+    view = render(scene, window, canvas)
     image = augment.degrade(rng, colour.apply(view.image), recipe.degrade)
-    image[~augment.inside_scene(window, canvas, size)] = augment.FILL
+    image[~augment.inside_scene(window, canvas, scene.size)] = augment.FILL
     return view._replace(image=image)
 
 
@@ -211,7 +226,7 @@ class Mixture(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng([self.seed, index])
+        rng = np.random.default_rng([self.seed, index, 2])  # not the stream of the sample itself
         return self.datasets[rng.choice(len(self.datasets), p=self.shares)][index]
 
 
@@ -221,14 +236,11 @@ def sample_sheet(dataset: Dataset, count: int, path: str | Path) -> None:
     Void and letterbox are darkened in the last column; a rollout adds a column per frame. Atomic: the file is there
     complete, or not at all.
     """
-    path = Path(path)
     if count < 1:
         raise ValueError(f"count: a sheet needs at least 1 sample, got {count}")
     rows = np.concatenate([sheet_row(dataset[index]) for index in range(count)])
-    done, data = cv2.imencode(path.suffix or ".png", rows[..., ::-1])
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data.tobytes())
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        Image.fromarray(rows).save(temporary)
 
 
 def sheet_row(sample: Sample) -> np.ndarray:

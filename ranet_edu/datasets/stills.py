@@ -16,13 +16,22 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ranet_edu.datasets.augment import Placement, PoseRange, mask_box, nearby_pose, random_pose
-from ranet_edu.datasets.samples import DISTRACTOR, Layer, Recipe, Sample, make_sample, quiet_worker
+from ranet_edu.datasets.augment import PAPER_RANGE, Box, Placement, PoseRange, mask_box, nearby_pose, random_pose
+from ranet_edu.datasets.samples import (
+    DISTRACTOR,
+    STILLS_RECIPE,
+    Layer,
+    Recipe,
+    Sample,
+    Scene,
+    make_sample,
+    quiet_worker,
+)
 from ranet_edu.video.masks import read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-BACKGROUND_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # a camera, not an object
+CAMERA_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # of a mere background
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,13 @@ def _inspect(image: Path, mask: Path, smallest: float) -> Still:
     except OSError as error:
         raise ValueError(f"{image} is not a readable image: {error}") from error
     if labels.shape != (height, width):
-        raise ValueError(f"{mask} is {labels.shape[1]} x {labels.shape[0]}, but its photo {image} is {width} x {height}")
+        sizes = f"{labels.shape[1]} x {labels.shape[0]}, its photo {image} is {width} x {height}"
+        raise ValueError(f"{mask} is {sizes}: a mask has its photo's size")
     counts = np.bincount(labels.ravel(), minlength=256)
     return Still(image, mask, tuple(int(k) for k in range(1, VOID) if counts[k] >= smallest * labels.size))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def read_photo(path: Path) -> np.ndarray:
     """A photo (h, w, 3) uint8 RGB. Raises ValueError naming the file if it can't be read."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -85,25 +95,22 @@ def read_photo(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def pair_path(folders: str | Path | Sequence[str | Path]) -> list[Path]:
-    """One folder or several, as a list of paths."""
-    return [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
-
-
 class StillPairs(Dataset):
     """Pairs of "frames" made of one photo: a map-style dataset of `Sample`s.
 
     folders: one or several folders as `find_stills` reads them. size: the canvas (H, W). objects: N. paste: the
-    probability that the objects are cut out and put on another photo. rollout: T, frames of one smooth motion.
-    length: how many samples one epoch has (default: one per object in the folders); any index from 0 on is valid, and
-    sample i depends on `seed` and i alone, whatever the number of workers. Errors: see `find_stills`.
+    probability that the objects are cut out and put on another photo. distractor: the probability of one more pasted
+    object, in both frames, that is not to be segmented. rollout: T, frames of one smooth motion. length: how many
+    samples one epoch has (default: one per object in the folders); any index from 0 on is valid, and sample i depends
+    on `seed` and i alone, whatever the number of workers. Errors: see `find_stills`.
     """
 
     def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
                  paste: float = 0.5, seed: int = 0, length: int | None = None, rollout: int = 1,
-                 distractor: float = 0.35, recipe: Recipe = Recipe()) -> None:
-        self.stills = [still for folder in pair_path(folders) for still in find_stills(folder)]
-        self.subjects = [(n, label) for n, still in enumerate(self.stills) for label in still.labels]
+                 distractor: float = 0.35, recipe: Recipe = STILLS_RECIPE) -> None:
+        folders = [folders] if isinstance(folders, (str, Path)) else folders
+        self.stills = [still for folder in folders for still in find_stills(folder)]
+        self.subjects = [(still, label) for still in self.stills for label in still.labels]
         self.size, self.objects, self.paste, self.seed, self.rollout = size, objects, paste, seed, rollout
         self.distractor, self.recipe = distractor, recipe
         self.length = len(self.subjects) if length is None else length
@@ -114,104 +121,95 @@ class StillPairs(Dataset):
     def __getitem__(self, index: int) -> Sample:
         quiet_worker()
         rng = np.random.default_rng([self.seed, index])
-        photo, label = self.subjects[self._chosen(index)]
-        make = self._pasted if rng.random() < self.paste else self._in_place
-        layers, scene = make(rng, self.stills[photo], label)
+        still, label = self.subjects[shuffled(index, len(self.subjects), self.seed)]
+        pasted = rng.random() < self.paste
+        layers, size = self._pasted(rng, still, label) if pasted else self._in_place(rng, still, label)
         moments = [_moments(rng, layer, self.rollout) for layer in layers]
-        template, previous, *frames = zip(*moments, strict=True)
-        return make_sample(rng, template, previous, frames, scene, self.size, self.objects, self.recipe)
-
-    def _chosen(self, index: int) -> int:
-        """Which subject sample `index` shows: every pass over the data is a new random order of all of them."""
-        number, place = divmod(index, len(self.subjects))
-        return int(np.random.default_rng([self.seed, 1, number]).permutation(len(self.subjects))[place])
+        template, previous, *frames = (Scene(layers, size, self.objects) for layers in zip(*moments, strict=True))
+        return make_sample(rng, template, previous, frames, self.size, self.recipe)
 
     def _in_place(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
         """The photo as it is, with its own objects; more from other photos where it has too few."""
-        image, labels = read_photo(still.image), read_mask(still.mask)
+        labels = read_mask(still.mask)
         others = [other for other in still.labels if other != label]
         chosen = [label, *rng.permutation(others).tolist()][: self.objects]
-        masks = np.stack([_as_255(labels == k) for k in chosen])
-        scene, placement = scene_in_photo(rng, labels.shape, mask_box(labels == label), whole=False)
-        void = labels == VOID
-        layers = [Layer(image, masks, tuple(range(len(chosen))), placement, random_pose(rng), void)]
-        slots = list(range(len(chosen), self.objects))
-        slots += [DISTRACTOR] * (rng.random() < self.distractor)
-        return layers + [self._cut_out(rng, scene, slot) for slot in slots], scene
+        size, placement = scene_in_photo(rng, labels.shape, mask_box(labels == label))
+        ground = Layer(read_photo(still.image), _as_255(labels == np.reshape(chosen, (-1, 1, 1))),
+                       tuple(range(len(chosen))), placement, random_pose(rng), labels == VOID)
+        return [ground, *self._cut_outs(rng, size, range(len(chosen), self.objects))], size
 
     def _pasted(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
         """The object cut out and put on another photo, among other cut-outs in random order."""
         image = read_photo(self.stills[rng.integers(len(self.stills))].image)
-        scene, placement = scene_in_photo(rng, image.shape[:2], None, whole=True)
-        pose = random_pose(rng, BACKGROUND_RANGE)
-        ground = Layer(image, np.zeros((0, *image.shape[:2]), np.uint8), (), placement, pose)
-        layers = [cut_out(rng, still, label, scene, 0)]
-        slots = list(range(1, self.objects)) + [DISTRACTOR] * (rng.random() < self.distractor)
-        layers += [self._cut_out(rng, scene, slot) for slot in slots]
-        return [ground, *(layers[i] for i in rng.permutation(len(layers)))], scene
+        size, placement = scene_in_photo(rng, image.shape[:2])
+        nothing = np.zeros((0, *image.shape[:2]), np.uint8)
+        ground = Layer(image, nothing, (), placement, random_pose(rng, CAMERA_RANGE))
+        layers = [cut_out(rng, still, label, size, 0), *self._cut_outs(rng, size, range(1, self.objects))]
+        return [ground, *(layers[i] for i in rng.permutation(len(layers)))], size
 
-    def _cut_out(self, rng: np.random.Generator, scene: tuple[int, int], slot: int) -> Layer:
-        photo, label = self.subjects[rng.integers(len(self.subjects))]
-        return cut_out(rng, self.stills[photo], label, scene, slot)
+    def _cut_outs(self, rng: np.random.Generator, size: tuple[int, int], slots: Sequence[int]) -> list[Layer]:
+        """Random objects for the given slots, and sometimes a distractor."""
+        slots = [*slots, *[DISTRACTOR] * (rng.random() < self.distractor)]
+        subjects = [self.subjects[rng.integers(len(self.subjects))] for _ in slots]
+        return [cut_out(rng, *subject, size, slot) for subject, slot in zip(subjects, slots, strict=True)]
 
 
-def _as_255(mask: np.ndarray) -> np.ndarray:
-    return mask.astype(np.uint8) * 255
+def shuffled(index: int, count: int, seed: int) -> int:
+    """Which of `count` items sample `index` shows: every pass over them is a new random order."""
+    number, place = divmod(index, count)
+    return int(np.random.default_rng([seed, number, 1]).permutation(count)[place])
+
+
+def _as_255(masks: np.ndarray) -> np.ndarray:
+    return masks.astype(np.uint8) * 255
 
 
 def _moments(rng: np.random.Generator, layer: Layer, rollout: int) -> list[Layer]:
     """The layer in the template, on the frame before, and on each of `rollout` frames of one smooth motion."""
-    limits = PoseRange() if layer.cut_out or len(layer.masks) else BACKGROUND_RANGE
-    flip = layer.pose.flip
-    current = layer.pose.towards(random_pose(rng, limits, flip=flip), rng.uniform(0.2, 1.0))
-    amount = math.exp(rng.uniform(math.log(0.03), math.log(0.3))) * (1.0 if limits is not BACKGROUND_RANGE else 0.3)
+    camera = not layer.slots  # a mere background moves with the camera, and less than things do
+    goal = random_pose(rng, CAMERA_RANGE if camera else PAPER_RANGE, flip=layer.pose.flip)
+    current = layer.pose.towards(goal, rng.uniform(0.2, 1.0))
+    amount = math.exp(rng.uniform(math.log(0.03), math.log(0.3))) * (0.3 if camera else 1.0)
     following = nearby_pose(rng, current, amount)
     poses = [layer.pose, *(current.towards(following, t) for t in range(-1, rollout))]
     return [replace(layer, pose=pose) for pose in poses]
 
 
-def scene_in_photo(rng: np.random.Generator, photo: tuple[int, int], box: tuple[float, float, float, float] | None,
-                   whole: bool) -> tuple[tuple[int, int], Placement]:
+def scene_in_photo(rng: np.random.Generator, photo: tuple[int, int],
+                   box: Box | None = None) -> tuple[tuple[int, int], Placement]:
     """Chooses the part of a photo that plays the video's frame: its size (h, w), and the photo's place in it.
 
-    A landscape photo plays the whole frame. Videos are wide and portraits are not, so of a portrait a wide strip
-    is shown (over the object's `box`, or anywhere), or it is widened by mirroring, or kept as a tall frame; with
-    `whole` the strip only.
+    Videos are wide and photos mostly are not. So a wide strip of the photo is shown: over the object's `box`, where
+    there is one, else anywhere. A photo with an object may instead be widened by mirroring or stay as tall as it is.
     """
     height, width = photo
-    centre = (width / 2, height / 2)
-    scene, kind = (height, width), rng.random()
-    if width < 1.2 * height:
-        aspect = rng.uniform(1.3, 1.8)
-        if whole or kind < 0.45:
-            scene = (min(height, round(width / aspect)), width)
-            low, high = (0.0, height) if box is None else (box[1], box[3])
-            half = scene[0] / 2
-            centre = (width / 2, float(np.clip(rng.uniform(low, high), half, height - half)))
-        elif kind < 0.75:
-            scene = (height, round(height * aspect))
-    return scene, Placement((scene[1] / 2 - 0.5, scene[0] / 2 - 0.5), (centre[0] - 0.5, centre[1] - 0.5),
-                            (width, height))
+    aspect, kind = rng.uniform(1.5, 1.8), rng.random()
+    size, middle = (height, width), height / 2
+    if width < 0.95 * aspect * height and (box is None or kind < 0.6):
+        size = (round(width / aspect), width)
+        low, high = (0, height) if box is None else (box[1], box[3])
+        middle = float(np.clip(rng.uniform(low, high), size[0] / 2, height - size[0] / 2))
+    elif width < aspect * height and kind < 0.8:
+        size = (height, round(height * aspect))
+    return size, Placement(((size[1] - 1) / 2, (size[0] - 1) / 2), ((width - 1) / 2, middle - 0.5), (width, height))
 
 
-def cut_out(rng: np.random.Generator, still: Still, label: int, scene: tuple[int, int], slot: int) -> Layer:
-    """One object of a photo as a layer somewhere in the scene, at a random size.
+def cut_out(rng: np.random.Generator, still: Still, label: int, size: tuple[int, int], slot: int) -> Layer:
+    """One object of a photo as a layer somewhere in a scene of `size` (h, w), at a random scale.
 
     Where the photo's border cuts the object, it is placed at the same border of the scene: a person without legs
-    belongs at the bottom of the frame.
+    belongs at the bottom of the frame. The mask's outermost pixels, half background in truth, are left behind.
     """
     mask = read_mask(still.mask) == label
     left, top, right, bottom = mask_box(mask)
     extent = (right - left, bottom - top)
-    span = math.exp(rng.uniform(math.log(0.35), math.log(1.0)))
-    scale = span * min(scene[0] / extent[1], scene[1] / extent[0])
-    point = [
-        _place(rng, start, end, limit, length, scale)
-        for start, end, limit, length in ((left, right, mask.shape[1], scene[1]), (top, bottom, mask.shape[0], scene[0]))
-    ]
-    placement = Placement(tuple(point), ((left + right - 1) / 2, (top + bottom - 1) / 2), extent, scale)
-    eroded = cv2.erode(_as_255(mask), np.ones((3, 3), np.uint8)) if mask.sum() > 900 else _as_255(mask)
-    return Layer(read_photo(still.image), eroded[None], (slot,), placement, random_pose(rng), cut_out=True)
+    share = math.exp(rng.uniform(math.log(0.35), math.log(1.0)))  # of the scene's height or width
+    scale = share * min(size[1] / extent[0], size[0] / extent[1])
+    point = (_place(rng, left, right, mask.shape[1], size[1], scale),
+             _place(rng, top, bottom, mask.shape[0], size[0], scale))
+    placement = Placement(point, ((left + right - 1) / 2, (top + bottom - 1) / 2), extent, scale)
+    core = cv2.erode(_as_255(mask), np.ones((3, 3), np.uint8))
+    return Layer(read_photo(still.image), core[None], (slot,), placement, random_pose(rng), cut_out=True)
 
 
 def _place(rng: np.random.Generator, start: float, end: float, limit: int, length: int, scale: float) -> float:

@@ -14,8 +14,17 @@ from torch.utils.data import Dataset
 
 from ranet_edu.datasets.augment import Placement, Pose, PoseRange, nearby_pose, random_pose
 from ranet_edu.datasets.davis import DavisDataset, DavisSequence
-from ranet_edu.datasets.samples import DISTRACTOR, Layer, Recipe, Sample, make_sample, quiet_worker
-from ranet_edu.datasets.stills import VOID, read_photo
+from ranet_edu.datasets.samples import (
+    DISTRACTOR,
+    VIDEO_RECIPE,
+    Layer,
+    Recipe,
+    Sample,
+    Scene,
+    make_sample,
+    quiet_worker,
+)
+from ranet_edu.datasets.stills import VOID, read_photo, shuffled
 from ranet_edu.video.masks import read_mask
 
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
@@ -27,17 +36,18 @@ read_labels = lru_cache(maxsize=128)(read_mask)
 class VideoTriplets(Dataset):
     """Template, previous mask and T consecutive frames of one video: a map-style dataset of `Sample`s.
 
-    davis: a `DavisDataset` (or any sequence of `DavisSequence`s), or DAVIS's root folder, of which `split` of `year` is
-    read. size: the canvas (H, W). objects: N; of a video with more, N are chosen at random and the rest are distractors, of
-    one with fewer the last masks stay empty. rollout: T frames, 1 to 3 frames apart, forwards or backwards in time.
-    max_interval: the previous mask is of a frame at most so many frames from the current one. length: samples in one epoch
-    (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed` and i alone.
+    davis: a `DavisDataset` (or any sequence of `DavisSequence`s), or DAVIS's root folder, of which `split` of `year`
+    is read. size: the canvas (H, W). objects: N; of a video with more, N are chosen at random and the rest are
+    distractors, of one with fewer the last masks stay empty. rollout: T frames, 1 to 3 frames apart, forwards or
+    backwards in time. max_interval: the previous mask is of a frame at most so many frames from the current one.
+    length: samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends
+    on `seed` and i alone, whatever the number of workers.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016",
-                 recipe: Recipe = Recipe(mistakes=0.7)) -> None:
+                 recipe: Recipe = VIDEO_RECIPE) -> None:
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
@@ -50,22 +60,29 @@ class VideoTriplets(Dataset):
     def __getitem__(self, index: int) -> Sample:
         quiet_worker()
         rng = np.random.default_rng([self.seed, index])
-        number, current = self._chosen(index)
+        number, current = self.moments[shuffled(index, len(self.moments), self.seed)]
         video = self.videos[number]
         template, chosen = self._template(rng, video)
         previous, frames = self._times(rng, len(video), current)
         pose = random_pose(rng, VIDEO_RANGE)
         later = nearby_pose(rng, pose, 0.15)
-        scene = read_labels(video.annotation_paths[current]).shape
-        before = _layer(video, previous, chosen, later, image=False)
-        return make_sample(rng, [_layer(video, template, chosen, pose)], [before],
-                           [[_layer(video, frame, chosen, later)] for frame in frames], scene, self.size, self.objects,
-                           self.recipe)
+        return make_sample(rng, self._scene(video, template, chosen, pose),
+                           self._scene(video, previous, chosen, later, image=False),
+                           [self._scene(video, frame, chosen, later) for frame in frames], self.size, self.recipe)
 
-    def _chosen(self, index: int) -> tuple[int, int]:
-        """Which video and current frame sample `index` shows: every pass is a new random order of all frames."""
-        number, place = divmod(index, len(self.moments))
-        return self.moments[np.random.default_rng([self.seed, 1, number]).permutation(len(self.moments))[place]]
+    def _scene(self, video: DavisSequence, frame: int, chosen: list[int], pose: Pose, image: bool = True) -> Scene:
+        """One frame as a scene of a single layer: the chosen labels are objects 0, 1, ..., all others distractors."""
+        labels = read_labels(video.annotation_paths[frame])
+        present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+        others = [k for k in present if k not in (0, VOID, *chosen)]
+        masks = np.stack([(labels == k).astype(np.uint8) * 255 for k in chosen + others])
+        slots = (*range(len(chosen)), *[DISTRACTOR] * len(others))
+        height, width = labels.shape
+        centre = ((width - 1) / 2, (height - 1) / 2)
+        picture = read_photo(video.frame_paths[frame]) if image else None
+        void = labels == VOID if VOID in present else None
+        layer = Layer(picture, masks, slots, Placement(centre, centre, (width, height)), pose, void)
+        return Scene([layer], (height, width), self.objects)
 
     def _template(self, rng: np.random.Generator, video: DavisSequence) -> tuple[int, list[int]]:
         """A frame that shows some object, and up to N of the objects it shows (some frames are empty)."""
@@ -86,17 +103,3 @@ class VideoTriplets(Dataset):
         if not 0 <= previous < count:
             previous = current + direction * interval
         return int(np.clip(previous, 0, count - 1)), np.clip(frames, 0, count - 1).tolist()
-
-
-def _layer(video: DavisSequence, frame: int, chosen: list[int], pose: Pose, image: bool = True) -> Layer:
-    """One frame as a scene's only layer: the chosen labels are objects 0, 1, ..., all others are distractors."""
-    labels = read_labels(video.annotation_paths[frame])
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-    others = [k for k in present if k not in (0, VOID, *chosen)]
-    masks = [(labels == k).astype(np.uint8) * 255 for k in chosen + others]
-    slots = (*range(len(chosen)), *[DISTRACTOR] * len(others))
-    height, width = labels.shape
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    picture = read_photo(video.frame_paths[frame]) if image else None
-    void = labels == VOID if VOID in present else None
-    return Layer(picture, np.stack(masks), slots, Placement(centre, centre, (width, height)), pose, void)
