@@ -1,0 +1,81 @@
+"""The convolution blocks that encoder, ranking network and decoder are made of (supplementary, figure 2).
+
+Every block normalises, activates and then convolves, in this order, so that a block can be fed with anything: similarity
+maps, skip features or the output of another block. Built in notebook 06.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm without affine parameters and without running statistics; (B, C, H, W) -> (B, C, H, W).
+
+    Differs from `torch.nn.InstanceNorm2d` in one point: a map of a single pixel, which has no variance, gives zeros
+    instead of an error, so that very small frames pass through the network.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x) if x.shape[-2:].numel() == 1 else super().forward(x)
+
+
+class ConvBlock(nn.Module):
+    """Conv_Block of the paper: instance norm -> ReLU -> convolution with bias; (B, C_in, H, W) -> (B, C_out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.norm = InstanceNorm(in_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.relu(self.norm(x)))
+
+
+class ResBlock(nn.Module):
+    """Res_Block of the paper: a bottleneck of 1x1, 3x3 and 1x1 bias-free convolutions around an identity.
+
+    (B, C, H, W) -> (B, C, H, W), non-negative. An instance norm follows each convolution, a ReLU the first two and the sum.
+    """
+
+    def __init__(self, channels: int, inner_channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner_channels, 1, bias=False)
+        self.conv2 = nn.Conv2d(inner_channels, inner_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv3 = nn.Conv2d(inner_channels, channels, 1, bias=False)
+        self.norm1, self.norm2 = InstanceNorm(inner_channels), InstanceNorm(inner_channels)
+        self.norm3 = InstanceNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(x)))
+        inner = F.relu(self.norm2(self.conv2(inner)))
+        return F.relu(x + self.norm3(self.conv3(inner)))
+
+
+class MultiScaleBlock(nn.Module):
+    """MS_Block of the paper: three parallel bias-free 3x3 convolutions, dilated by 1, 3 and 6, summed.
+
+    (B, C_in, H, W) -> (B, C_out, H, W). The supplementary's text says 1, 6, 9; its figure and the released network say
+    1, 3, 6, and so do we.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dilations: tuple[int, ...] = (1, 3, 6)) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(in_channels, out_channels, 3, padding=d, dilation=d, bias=False) for d in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(branch(x) for branch in self.branches)
+
+
+def upsample(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool) -> Tensor:
+    """Bilinear upsampling of (B, C, h, w) to (B, C, *size); a map that has the size already is returned as it is.
+
+    The pyramid aligns corners; matching features and similarity maps do not (released network, and so its weights).
+    """
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)

