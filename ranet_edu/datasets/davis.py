@@ -1,0 +1,229 @@
+"""DAVIS 2016 and 2017 as they lie on disk: the sequences of a split, their frames and annotations (notebook 01).
+
+    ROOT/JPEGImages/480p/bear/00000.jpg     frames
+    ROOT/Annotations/480p/bear/00000.png    label maps; test-dev has the first frame's only
+    ROOT/ImageSets/2017/val.txt             a split: one sequence name per line
+    ROOT/ImageSets/480p/val.txt             the same in the archive of 2016: "/JPEGImages/... /Annotations/..." per line
+
+Perazzi et al., CVPR 2016 (one object per sequence); Pont-Tuset et al., arXiv 1704.00675 (several).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ranet_edu.video.frames import read_image
+from ranet_edu.video.masks import read_mask
+
+YEARS = ("2016", "2017")
+VOID = 255
+"""Label of annotated pixels that count for no object; background to the official toolkit, and here."""
+
+
+@dataclass(frozen=True)
+class DavisSequence:
+    """One video of DAVIS. `len` is its number of frames; frame i and annotation i belong together. Notebook 01.
+
+    Attributes:
+        name: the folder's name, such as "bear".
+        frame_paths: the frames' files in order.
+        annotation_paths: where the annotation of each frame lies, or would lie: test-dev has only the first.
+        single_object: whether all labels count as one object, as in DAVIS 2016.
+    """
+
+    name: str
+    frame_paths: tuple[Path, ...]
+    annotation_paths: tuple[Path, ...]
+    single_object: bool
+
+    def __len__(self) -> int:
+        return len(self.frame_paths)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the first frame, which all frames and annotations must have."""
+        return read_image(self.frame_paths[0]).shape[:2]
+
+    @cached_property
+    def object_count(self) -> int:
+        """Number of objects: the largest label of the first annotation; 1 in DAVIS 2016.
+
+        Raises ValueError where the first annotation shows no object.
+        """
+        count = int(self.read_annotation(0).max())
+        if not count:
+            raise ValueError(f"{self.annotation_paths[0]} shows no object; the first annotation says what to segment")
+        return count
+
+    def read_frame(self, index: int) -> np.ndarray:
+        """Frame `index` as uint8 RGB (H, W, 3). Raises ValueError for a corrupt image or one of another size."""
+        path = self.frame_paths[index]
+        frame = read_image(path)
+        self._check_size(frame, path)
+        return frame
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """All frames in order, each read when it is asked for."""
+        return map(self.read_frame, range(len(self)))
+
+    def read_annotation(self, index: int) -> np.ndarray:
+        """Annotation `index` as label map uint8 (H, W), void as background; 0 and 1 in DAVIS 2016.
+
+        Raises FileNotFoundError where the frame has no annotation, ValueError for a corrupt one or another size.
+        """
+        path = self.annotation_paths[index]
+        if not path.is_file():
+            raise FileNotFoundError(f"sequence {self.name} has no annotation of frame {path.stem}: {path} is missing")
+        labels = read_mask(path)
+        self._check_size(labels, path)
+        if self.single_object:
+            return (labels > 0).astype(np.uint8)
+        labels[labels == VOID] = 0
+        return labels
+
+    def _check_size(self, array: np.ndarray, path: Path) -> None:
+        if array.shape[:2] != self.size:
+            raise ValueError(
+                f"{path} is {array.shape[1]} x {array.shape[0]}, but sequence {self.name} is "
+                f"{self.size[1]} x {self.size[0]}; unpack the archive again"
+            )
+
+
+class DavisDataset(Sequence[DavisSequence]):
+    """The sequences of a split, in the split file's order; `dataset[0]` or `dataset["bear"]`. Notebook 01.
+
+    Nothing but folders is read here; that every frame has its place is checked, images are checked when read.
+
+    Args:
+        root: folder with `JPEGImages` and `Annotations`.
+        year: "2016": one object per sequence, all labels merged. "2017": labels are objects.
+        split: name of a file in `ImageSets/<year>` or, for 2016, `ImageSets/<resolution>`; or the path of a text file
+            with a sequence name per line; or "all" for every sequence there is.
+        resolution: folder below `JPEGImages` and `Annotations`: "480p", "Full-Resolution" (2017), "1080p" (2016).
+
+    Raises:
+        FileNotFoundError: no such root, resolution or split (naming those present), a sequence without folder, frames
+            or first annotation, an annotation without its frame, a gap in the frames' numbers.
+        ValueError: an unknown year, a split that names no sequence.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        year: str = "2016",
+        split: str | os.PathLike = "val",
+        resolution: str = "480p",
+    ) -> None:
+        self.root, self.year, self.split, self.resolution = Path(root), str(year), str(split), resolution
+        if self.year not in YEARS:
+            raise ValueError(f"DAVIS has the years {' and '.join(YEARS)}, not {year}")
+        self._check_root()
+        self._sequences = {name: self._open_sequence(name) for name in self._sequence_names()}
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def __getitem__(self, key: int | slice | str) -> DavisSequence | list[DavisSequence]:
+        if not isinstance(key, str):
+            return list(self._sequences.values())[key]
+        if key not in self._sequences:
+            raise KeyError(f"split {self.split} has no sequence {key}; it has {', '.join(self._sequences)}")
+        return self._sequences[key]
+
+    def _folder(self, kind: str) -> Path:
+        return self.root / kind / self.resolution
+
+    def _check_root(self) -> None:
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no DAVIS at {self.root}; get it with `ranet-edu data davis`, or name its folder")
+        if not (self.root / "JPEGImages").is_dir():
+            inner = self.root / "DAVIS"
+            hint = f"; did you mean {inner}?" if inner.is_dir() else "; name the folder that holds JPEGImages"
+            raise FileNotFoundError(f"{self.root} has no folder JPEGImages{hint}")
+        for kind in ("JPEGImages", "Annotations"):
+            if not self._folder(kind).is_dir():
+                raise FileNotFoundError(
+                    f"no resolution {self.resolution} in {self.root / kind}; there is {_listed(self.root / kind)}"
+                )
+
+    def _sequence_names(self) -> list[str]:
+        if self.split == "all":
+            return sorted(folder.name for folder in self._folder("JPEGImages").iterdir() if folder.is_dir())
+        path = self._split_file()
+        names = read_split(path)
+        if not names:
+            raise ValueError(f"{path} names no sequence; write one name per line")
+        return names
+
+    def _split_file(self) -> Path:
+        """The file that lists the sequences of the split."""
+        if self.split.endswith(".txt"):
+            named = [Path(self.split)]
+        else:
+            named = [folder / f"{self.split}.txt" for folder in self._split_folders()]
+        for path in named:
+            if path.is_file():
+                return path
+        present = {file.stem for folder in self._split_folders() for file in folder.glob("*.txt")}
+        raise FileNotFoundError(
+            f"no split {self.split} of DAVIS {self.year} in {self.root / 'ImageSets'}; "
+            f"there is {', '.join(sorted({*present, 'all'}))}, or give a text file of sequence names"
+        )
+
+    def _split_folders(self) -> list[Path]:
+        """Where split files lie; the archive of 2016 calls the folder by resolution, later ones by year."""
+        folders = [self.year, self.resolution] if self.year == "2016" else [self.year]
+        return [self.root / "ImageSets" / folder for folder in folders]
+
+    def _open_sequence(self, name: str) -> DavisSequence:
+        frames = _images(self._folder("JPEGImages") / name, (".jpg", ".jpeg", ".png"))
+        annotations = self._folder("Annotations") / name
+        paths = tuple(annotations / f"{frame.stem}.png" for frame in frames)
+        if not paths[0].is_file():
+            raise FileNotFoundError(f"sequence {name} has no first annotation: {paths[0]} is missing")
+        _check_complete(frames, _images(annotations, (".png",)))
+        return DavisSequence(name, frames, paths, single_object=self.year == "2016")
+
+
+def read_split(path: str | os.PathLike) -> list[str]:
+    """Sequence names of a split file, in order, each once.
+
+    A line holds a name, or the paths of a frame and its annotation as in the archive of DAVIS 2016.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    first_words = [line.split()[0] for line in lines if line.strip()]
+    return list(dict.fromkeys(word.split("/")[-2] if "/" in word else word for word in first_words))
+
+
+def _images(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    """Image files of a sequence's folder by name, or FileNotFoundError where there are none."""
+    items = folder.iterdir() if folder.is_dir() else ()
+    images = sorted(item for item in items if item.suffix.lower() in suffixes and not item.name.startswith("."))
+    if not images:
+        raise FileNotFoundError(f"sequence {folder.name} has no images in {folder}; correct the split or unpack again")
+    return tuple(images)
+
+
+def _check_complete(frames: tuple[Path, ...], annotations: tuple[Path, ...]) -> None:
+    """FileNotFoundError where an annotation has no frame, or the frames' numbers leave one out."""
+    lost = sorted({path.stem for path in annotations} - {path.stem for path in frames})
+    if lost:
+        raise FileNotFoundError(f"frame {lost[0]} of {frames[0].parent} is missing; {annotations[0].parent} has it")
+    if not all(path.stem.isdecimal() for path in frames):
+        return
+    numbers = np.array([int(path.stem) for path in frames])
+    steps = np.diff(numbers)
+    if len(steps) and (steps != steps.min()).any():
+        before = frames[int(np.argmax(steps != steps.min()))]
+        raise FileNotFoundError(f"a frame of {before.parent} is missing after {before.name}; unpack the archive again")
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+    return ", ".join(names) or "none"

@@ -1,0 +1,232 @@
+"""DAVIS folders of both years: what is read from them, and what is said where they are incomplete."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ranet_edu.datasets.davis import DavisDataset, read_split
+from ranet_edu.video.masks import write_mask
+
+SIZE = (24, 32)
+
+
+def labels_of(number, labels=(1, 2)):
+    """A label map whose objects move one pixel per frame."""
+    array = np.zeros(SIZE, np.uint8)
+    for position, label in enumerate(labels):
+        array[4:10, 2 + 8 * position + number : 8 + 8 * position + number] = label
+    return array
+
+
+def add_sequence(root, name, frames=4, labels=(1, 2), write=write_mask):
+    for number in range(frames):
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            path = root / kind / "480p" / name / f"{number:05d}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "JPEGImages":
+                Image.new("RGB", SIZE[::-1], (50 * number, 10, 20)).save(path)
+            else:
+                write(path, labels_of(number, labels))
+
+
+def add_split(root, folder, name, lines):
+    path = root / "ImageSets" / folder / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    """DAVIS 2017: bear and camel in val, dog in train."""
+    for name in ("bear", "camel", "dog"):
+        add_sequence(tmp_path, name)
+    add_split(tmp_path, "2017", "val", ["camel", "bear"])
+    add_split(tmp_path, "2017", "train", ["dog"])
+    add_split(tmp_path, "2016", "val", ["bear"])
+    return tmp_path
+
+
+def test_2017_reads_frames_and_labels_in_the_split_files_order(root):
+    dataset = DavisDataset(root, year="2017", split="val")
+    assert [sequence.name for sequence in dataset] == ["camel", "bear"]
+    bear = dataset["bear"]
+    assert (len(bear), bear.size, bear.object_count) == (4, SIZE, 2)
+    assert [path.name for path in bear.frame_paths] == ["00000.jpg", "00001.jpg", "00002.jpg", "00003.jpg"]
+    assert [path.name for path in bear.annotation_paths] == ["00000.png", "00001.png", "00002.png", "00003.png"]
+    frame = bear.read_frame(3)
+    assert frame.dtype == np.uint8 and frame.shape == (*SIZE, 3)
+    assert abs(int(frame[5, 5, 0]) - 150) < 5
+    np.testing.assert_array_equal(bear.read_annotation(3), labels_of(3))
+    assert [int(frame[0, 0, 0]) // 40 for frame in bear.frames()] == [0, 1, 2, 3]
+
+
+def test_2016_merges_all_labels_into_one_object(root):
+    bear = DavisDataset(root, year="2016", split="val")["bear"]
+    assert bear.object_count == 1
+    np.testing.assert_array_equal(bear.read_annotation(2), labels_of(2) > 0)
+
+
+def test_masks_of_the_2016_archive_are_grey_0_and_255(root):
+    def write_grey(path, labels):
+        Image.fromarray((labels > 0).astype(np.uint8) * 255).save(path)
+
+    add_sequence(root, "bear", labels=(1,), write=write_grey)
+    bear = DavisDataset(root, year="2016", split="val")[0]
+    annotation = bear.read_annotation(1)
+    assert annotation.dtype == np.uint8 and bear.object_count == 1
+    np.testing.assert_array_equal(annotation, labels_of(1, (1,)))
+
+
+def test_void_is_background_in_2017(root):
+    add_sequence(root, "bear", labels=(1, 255, 2))
+    bear = DavisDataset(root, year="2017", split="val")["bear"]
+    assert bear.object_count == 2
+    np.testing.assert_array_equal(bear.read_annotation(0), labels_of(0, (1, 0, 2)))
+
+
+def test_split_files_of_the_2016_archive_list_paths(root):
+    lines = [
+        f"/JPEGImages/480p/{name}/{number:05d}.jpg /Annotations/480p/{name}/{number:05d}.png"
+        for name in ("dog", "camel")
+        for number in range(4)
+    ]
+    add_split(root, "480p", "trainval", lines)
+    dataset = DavisDataset(root, year="2016", split="trainval")
+    assert [sequence.name for sequence in dataset] == ["dog", "camel"]
+    # Where both forms name a split, the folder of the year counts.
+    add_split(root, "480p", "val", lines)
+    assert [sequence.name for sequence in DavisDataset(root, year="2016", split="val")] == ["bear"]
+
+
+def test_a_split_may_be_any_text_file_or_all(root, tmp_path):
+    file = add_split(tmp_path, "mine", "few", ["dog", "", "bear", "dog"])
+    assert read_split(file) == ["dog", "bear"]
+    for split in (file, str(file)):
+        assert [sequence.name for sequence in DavisDataset(root, "2017", split)] == ["dog", "bear"]
+    assert [sequence.name for sequence in DavisDataset(root, "2017", "all")] == ["bear", "camel", "dog"]
+
+
+def test_all_needs_no_image_sets(tmp_path):
+    add_sequence(tmp_path, "bear")
+    assert [sequence.name for sequence in DavisDataset(tmp_path, "2017", "all")] == ["bear"]
+
+
+def test_datasets_index_like_a_list_and_by_name(root):
+    dataset = DavisDataset(root, "2017", "val")
+    assert len(dataset) == 2 and dataset[-1] is dataset["bear"] and dataset[:1] == [dataset["camel"]]
+    with pytest.raises(KeyError, match="no sequence dog.*camel, bear"):
+        dataset["dog"]
+    with pytest.raises(IndexError):
+        dataset[2]
+
+
+def test_hidden_files_are_no_frames(root):
+    (root / "JPEGImages" / "480p" / "bear" / "._00000.jpg").write_bytes(b"what macOS leaves behind")
+    assert len(DavisDataset(root, "2017", "val")["bear"]) == 4
+
+
+def test_only_the_first_annotation_is_needed_until_another_is_read(root):
+    """As in test-dev."""
+    for number in (1, 2, 3):
+        (root / "Annotations" / "480p" / "bear" / f"{number:05d}.png").unlink()
+    bear = DavisDataset(root, "2017", "val")["bear"]
+    assert len(bear) == 4 and bear.object_count == 2
+    with pytest.raises(FileNotFoundError, match="bear has no annotation of frame 00002"):
+        bear.read_annotation(2)
+
+
+def test_missing_folders_are_named(root, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no DAVIS at .*nowhere.*ranet-edu data davis"):
+        DavisDataset(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no resolution 1080p.*there is 480p"):
+        DavisDataset(root, "2017", "val", resolution="1080p")
+    with pytest.raises(FileNotFoundError, match="no split test of DAVIS 2017.*there is all, train, val"):
+        DavisDataset(root, "2017", "test")
+    with pytest.raises(FileNotFoundError, match="no split .*mine.txt"):
+        DavisDataset(root, "2017", tmp_path / "mine.txt")
+    with pytest.raises(FileNotFoundError, match="no folder JPEGImages; name the folder"):
+        DavisDataset(root / "ImageSets")
+    with pytest.raises(ValueError, match="2016 and 2017, not 2018"):
+        DavisDataset(root, "2018")
+
+
+def test_the_folder_above_is_a_common_mistake(tmp_path):
+    add_sequence(tmp_path / "DAVIS", "bear")
+    with pytest.raises(FileNotFoundError, match="did you mean .*DAVIS"):
+        DavisDataset(tmp_path, "2017", "all")
+
+
+def test_an_empty_split_and_an_unknown_sequence_are_refused(root):
+    add_split(root, "2017", "none", [""])
+    with pytest.raises(ValueError, match="none.txt names no sequence"):
+        DavisDataset(root, "2017", "none")
+    add_split(root, "2017", "wrong", ["bear", "unicorn"])
+    with pytest.raises(FileNotFoundError, match="unicorn"):
+        DavisDataset(root, "2017", "wrong")
+
+
+def test_a_sequence_without_first_annotation_is_refused(root):
+    (root / "Annotations" / "480p" / "bear" / "00000.png").unlink()
+    with pytest.raises(FileNotFoundError, match="bear has no first annotation: .*00000.png"):
+        DavisDataset(root, "2017", "val")
+
+
+def test_a_missing_frame_is_named(root):
+    (root / "JPEGImages" / "480p" / "bear" / "00002.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match="frame 00002 of .*bear is missing"):
+        DavisDataset(root, "2017", "val")
+    (root / "Annotations" / "480p" / "bear" / "00002.png").unlink()
+    with pytest.raises(FileNotFoundError, match="missing after 00001.jpg"):
+        DavisDataset(root, "2017", "val")
+
+
+def test_frames_may_be_numbered_in_steps(tmp_path):
+    add_sequence(tmp_path, "bear", frames=4)
+    for kind in ("JPEGImages", "Annotations"):
+        for path in sorted((tmp_path / kind / "480p" / "bear").iterdir(), reverse=True):
+            path.rename(path.with_stem(f"{5 * int(path.stem):05d}"))
+    bear = DavisDataset(tmp_path, "2017", "all")[0]
+    assert bear.frame_paths[1].name == "00005.jpg" and bear.read_annotation(1).any()
+
+
+def test_a_first_annotation_without_objects_is_refused(root):
+    add_sequence(root, "bear", labels=())
+    for year in ("2016", "2017"):
+        with pytest.raises(ValueError, match="00000.png shows no object"):
+            _ = DavisDataset(root, year, "val")["bear"].object_count
+
+
+def test_corrupt_and_resized_files_are_named(root):
+    folder = root / "JPEGImages" / "480p" / "bear"
+    path = folder / "00001.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    Image.new("RGB", (10, 12)).save(folder / "00002.jpg")
+    annotation = root / "Annotations" / "480p" / "bear" / "00003.png"
+    write_mask(annotation, np.zeros((12, 10), np.uint8))
+    bear = DavisDataset(root, "2017", "val")["bear"]
+    with pytest.raises(ValueError, match="bear/00001.jpg"):
+        bear.read_frame(1)
+    with pytest.raises(ValueError, match="bear/00002.jpg is 10 x 12, but sequence bear is 32 x 24"):
+        bear.read_frame(2)
+    with pytest.raises(ValueError, match="bear/00003.png is 10 x 12, but sequence bear is 32 x 24"):
+        bear.read_annotation(3)
+    annotation.write_bytes(b"no png")
+    with pytest.raises(ValueError, match="00003.png"):
+        bear.read_annotation(3)
+
+
+def test_real_davis(shared_data):
+    dataset = DavisDataset(shared_data / "DAVIS", year="2016", split="train")
+    assert len(dataset) == 30
+    assert sum(len(sequence) for sequence in dataset) == 2079
+    flamingo = dataset["flamingo"]
+    assert flamingo.read_frame(0).shape == (480, 854, 3)
+    assert flamingo.object_count == 1 and set(np.unique(flamingo.read_annotation(5))) == {0, 1}
+
+
+def test_real_objects(shared_data):
+    dogs = DavisDataset(shared_data / "multi_object", year="2017", split="all")["dogs_jump"]
+    assert (len(dogs), dogs.size, dogs.object_count) == (66, (240, 432), 3)
