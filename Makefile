@@ -24,7 +24,8 @@ help:   ## this list
 setup: $(INSTALLED)  ## make .venv and install everything (the other commands do it when needed)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab, at 00_start_here
-	JUPYTER_PREFER_ENV_PATH=1 $(VENV_PYTHON) -m jupyterlab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+	JUPYTER_PREFER_ENV_PATH=1 $(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir=. \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_FLAGS)
 
 test: $(INSTALLED)  ## run everything that proves the repository: ruff, the tests, every notebook
 	$(VENV_PYTHON) -m ruff check .
