@@ -1,5 +1,5 @@
 """The training the authors never released: losses, one loop, and the two stages of §4.1 as presets of it.
 
-Importing this package loads none of its modules: `stages.train` for a whole stage, `loop.fit` for a model and samples of
-your own, `config.add_arguments` for the command line.
+Importing this package loads none of its modules: `stages.train` for a whole stage, `loop.fit` for a model and samples
+of your own, `config.add_arguments` for the command line.
 """

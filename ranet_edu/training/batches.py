@@ -1,4 +1,4 @@
-"""Which samples a step sees, and how they become a batch: functions of the step's number alone.
+"""Which samples a step sees: a function of the step's number alone.
 
 Nothing here has a state. A run that was killed at step 700 therefore continues with exactly the samples that step 701
 would have seen, and P processes share out the samples that one process would have taken.
@@ -7,50 +7,16 @@ would have seen, and P processes share out the samples that one process would ha
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ranet_edu.datasets.samples import Sample
 
 
-class Batch(NamedTuple):
-    """B samples stacked; T is the longest rollout among them. Fields as in `Sample`, with a leading B."""
-
-    template: Tensor  # uint8 (B, 3, H, W)
-    template_masks: Tensor  # (B, N, H, W)
-    frames: Tensor  # uint8 (B, T, 3, H, W)
-    previous_masks: Tensor  # (B, N, H, W)
-    true_masks: Tensor  # (B, T, N, H, W)
-    valid: Tensor  # (B, T, H, W)
-    lengths: list[int]  # frames of each sample; what lies behind them is padding
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The batch on `device`, the copy not waited for."""
-        return Batch(*(field.to(device, non_blocking=True) for field in self[:-1]), self.lengths)
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stacks samples; shorter rollouts (stills have one frame) are padded with zeros at their end."""
-    lengths = [len(sample.frames) for sample in samples]
-    fields = []
-    for name, tensors in zip(Sample._fields, zip(*samples, strict=True), strict=True):
-        over_time = name in ("frames", "true_masks", "valid")
-        fields.append(torch.stack([_pad(t, max(lengths)) for t in tensors] if over_time else tensors))
-    return Batch(*fields, lengths)
-
-
-def _pad(tensor: Tensor, length: int) -> Tensor:
-    missing = length - len(tensor)
-    return F.pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, missing)) if missing else tensor
-
-
 class StepSampler(Sampler[list[int]]):
-    """Indices of process `process`, a list of `batch` per micro-batch, for the steps `first` to `last` - 1.
+    """Indices for process `process`, a list of `batch` for each micro-batch of the steps `first` to `last` - 1.
 
     Step s takes the samples s * G ... (s + 1) * G - 1, where G = `batch` * `accumulation` * `processes`.
     """
@@ -71,12 +37,11 @@ class StepSampler(Sampler[list[int]]):
 
 
 def load_batches(samples: Dataset, sampler: StepSampler, workers: int, pin_memory: bool = False) -> DataLoader:
-    """A loader of `Batch`es in the sampler's order, whatever the number of workers."""
+    """A loader of `Sample`s with a leading batch axis, in the sampler's order, whatever the number of workers."""
     return DataLoader(
         samples,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
         pin_memory=pin_memory,
         worker_init_fn=_ignore_interrupts,
     )
@@ -85,3 +50,8 @@ def load_batches(samples: Dataset, sampler: StepSampler, workers: int, pin_memor
 def _ignore_interrupts(worker: int) -> None:
     """Ctrl-C reaches the workers too; they must outlive it so that the running step can end and be saved."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def to_device(batch: Sample, device: torch.device) -> Sample:
+    """The batch on `device`; the copy is not waited for."""
+    return Sample(*(field.to(device, non_blocking=True) for field in batch))

@@ -23,7 +23,7 @@ class TrainingConfig:
     """
 
     stage: Literal["stills", "video"] = _option(text="what to train on")
-    out: Path = _option(text="folder for checkpoints, logs and weights; an unfinished run there is continued", free=True)
+    out: Path = _option(text="folder for checkpoints, logs and weights; a run begun there is continued", free=True)
     data: tuple[Path, ...] = _option(text="folders of stills and, for the video stage, the root of DAVIS")
     preset: Literal["lite", "paper"] = _option("lite", "network and recipe")
     init: str = _option("imagenet", "weights to start from: 'imagenet', 'none' or a weights file")
@@ -90,7 +90,7 @@ def _plain(value: Any) -> Any:
 def check_same_run(saved: dict[str, Any], config: TrainingConfig) -> None:
     """Raises `ValueError`, naming the fields, when `config` is not the run that `saved` (a `to_json`) began.
 
-    Fields that do not change what is learnt may differ, and so may the place of the data: only its folders' names count.
+    Fields that do not change what is learnt may differ, and so may the data's place: only the folders' names count.
     """
     now = config.to_json()
     names = [f.name for f in dataclasses.fields(config) if not f.metadata["free"]]
@@ -113,11 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(TrainingConfig):
         if field.name == "stage":
             continue
-        flag = "--" + field.name.replace("_", "-")
-        required = field.default is dataclasses.MISSING
-        text = field.metadata["help"]
         parser.add_argument(
-            flag, dest=field.name, required=required, default=argparse.SUPPRESS, help=text, **_argument(hints[field.name])
+            "--" + field.name.replace("_", "-"),
+            required=field.default is dataclasses.MISSING,
+            default=argparse.SUPPRESS,
+            help=field.metadata["help"],
+            **_argument(hints[field.name]),
         )
 
 

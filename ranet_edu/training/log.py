@@ -7,6 +7,10 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class CsvLog:
@@ -70,7 +74,7 @@ def plot_log(log: Path, figure: Path, validation: Path | None = None) -> Path:
     return Path(figure)
 
 
-def _plot_scores(axes, columns: dict[str, list[float]]) -> None:
+def _plot_scores(axes: Axes, columns: dict[str, list[float]]) -> None:
     axes.plot(columns["step"], columns["J&F"], color="#009E73", marker="o", label="J&F")
     axes.set(ylabel="J&F of the validation", ylim=(0, 1))
     axes.legend(loc="lower right")

@@ -1,8 +1,9 @@
 """The loop: one step after another, on any device and any number of processes, until it is done or stopped.
 
-A step is a function of its number: samples, learning rate and random numbers follow from it and from the seed. What is
-left to remember is the weights, their average and the optimiser's moments; with these in a checkpoint a run continues as
-if it had never been stopped (to the last bit on the CPU; some CUDA kernels add in a varying order). Built in notebook 07.
+A step is a function of its number: samples, learning rate and random numbers follow from it and from the seed. What
+is left to remember is the weights, their average and the optimiser's moments; with these in a checkpoint a run goes on
+as if it had never been stopped (to the last bit on the CPU; some CUDA kernels add in a varying order). Built in
+notebook 07.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ranet_edu.training.batches import Batch, StepSampler, load_batches
+from ranet_edu.datasets.samples import Sample
+from ranet_edu.training.batches import StepSampler, load_batches, to_device
 from ranet_edu.training.checkpoints import Checkpoints, StopSignals
 from ranet_edu.training.config import TrainingConfig, check_same_run
 from ranet_edu.training.log import CsvLog, plot_log
@@ -38,6 +40,7 @@ from ranet_edu.weights import save_weights
 
 Validate = Callable[[nn.Module], dict[str, float]]
 SCORES = ("J&F", "J", "F")
+COLUMNS = ("step", *TERMS, "gradient", "learning_rate", "samples_per_s", "seconds")
 
 
 class TrainingDiverged(ArithmeticError):
@@ -48,7 +51,7 @@ def fit(config: TrainingConfig, model: nn.Module, samples: Dataset, validate: Va
     """Trains `model` on `samples` as `config` says, or continues the run in `config.out`; returns the weights' path.
 
     samples: a map-style dataset of `Sample`, indexed from 0 to steps * (samples per step) - 1.
-    validate: called every `validate_every` steps and at the end with the (averaged) network; returns "J&F", "J" and "F".
+    validate: called every `validate_every` steps and at the end with the (averaged) network; returns "J&F", "J", "F".
     In `config.out` appear weights.safetensors, best.safetensors (the highest J&F), log.csv, log.png, validation.csv,
     config.json and two checkpoints. Stopped by Ctrl-C it ends the step, saves and raises KeyboardInterrupt (SystemExit
     for SIGTERM); stopped by `time_limit` it saves and returns.
@@ -66,13 +69,14 @@ class Trainer:
         self.config, self.samples, self.validate = config, samples, validate
         config.out.mkdir(parents=True, exist_ok=True)
         self.checkpoints = Checkpoints(config.out)
-        self.log = CsvLog(config.out / "log.csv", ["step", *TERMS, "gradient", "learning_rate", "samples_per_s", "seconds"])
+        self.log = CsvLog(config.out / "log.csv", COLUMNS)
         self.scores = CsvLog(config.out / "validation.csv", ["step", *SCORES])
         self.accelerator = build_accelerator(config)
         self.per_step = config.batch * config.accumulation * self.accelerator.num_processes
         self._build(model)
-        self.step, self.seconds, self.best = 0, 0.0, -math.inf
-        self.pending: list[Tensor] = []  # one (samples, terms + gradient norm) for each step since the last row of the log
+        self.step, self.best = 0, -math.inf
+        self.seconds, self.logged = 0.0, 0.0  # spent in steps, so far and at the last row of the log
+        self.pending: list[Tensor] = []  # for each step since then: losses and gradient norm, (samples, 4)
         self._resume()
 
     def _build(self, model: nn.Module) -> None:
@@ -102,7 +106,7 @@ class Trainer:
                     saved = time.monotonic()
         return self._finish(stop)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Sample]:
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         sampler = StepSampler(
             self.step, self.config.steps, self.config.batch, self.config.accumulation, process, processes
@@ -148,7 +152,7 @@ class Trainer:
 
     # --- a step -------------------------------------------------------------------------------------------------------
 
-    def _advance(self, batches: Iterator[Batch]) -> None:
+    def _advance(self, batches: Iterator[Sample]) -> None:
         """One optimiser step: `accumulation` batches in each process."""
         began = time.monotonic()
         seed_step(self.config.seed, self.step, self.accelerator.process_index)
@@ -164,11 +168,11 @@ class Trainer:
         self.pending.append(torch.cat([rows, norm.to(rows).expand(len(rows), 1)], dim=1))
         self.seconds += time.monotonic() - began
 
-    def _backward(self, batch: Batch, micro: int) -> Tensor:
+    def _backward(self, batch: Sample, micro: int) -> Tensor:
         """Adds a batch's gradient; gradients are exchanged between processes with the last batch of a step only."""
         last = micro == self.config.accumulation - 1
         with contextlib.nullcontext() if last else self.accelerator.no_sync(self.losses):
-            losses = self.losses(batch.to(self.accelerator.device))
+            losses = self.losses(to_device(batch, self.accelerator.device))
             self.accelerator.backward(losses[:, 0].mean() / self.config.accumulation)
         return self.accelerator.gather(losses.detach())
 
@@ -179,7 +183,8 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         rate = max(group["lr"] for group in self.optimiser.param_groups)
-        speed = self.per_step * bar.format_dict["n"] / max(self.seconds, 1e-9)
+        speed = self.per_step * len(steps) / (self.seconds - self.logged)
+        self.logged = self.seconds
         self.log.append(self.step, *means, rate, speed, self.seconds)
         bar.set_postfix_str(f"loss {means[0]:.4f}, {speed:.1f} samples/s")
 
@@ -190,8 +195,8 @@ class Trainer:
         """
         self.pending = [rows.cpu() for rows in self.pending]
         for step, rows in enumerate(self.pending, self.step - len(self.pending)):
-            columns = rows if self.accelerator.scaler is None else rows[:, :-1]  # with fp16 an infinite gradient is skipped
-            bad = (~columns.isfinite()).any(1).nonzero().flatten().tolist()
+            checked = rows[:, :-1] if self.accelerator.scaler else rows  # fp16 skips steps of infinite gradient
+            bad = (~checked.isfinite()).any(1).nonzero().flatten().tolist()
             if bad:
                 raise TrainingDiverged(self._diverged(step, rows, [step * self.per_step + row for row in bad]))
         return self.pending
@@ -222,6 +227,7 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "step": self.step,
             "seconds": self.seconds,
+            "logged": self.logged,
             "best": self.best,
             "pending": self.pending,
             "model": self.model.state_dict(),
@@ -252,8 +258,8 @@ class Trainer:
             )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-        self.pending = state["pending"]
+        self.step, self.best, self.pending = state["step"], state["best"], state["pending"]
+        self.seconds, self.logged = state["seconds"], state["logged"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average:
@@ -262,9 +268,9 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _export(self, path: Path, **facts: Any) -> None:
-        card = {"training": json.dumps(self.config.to_json()), "step": self.step, "seconds": round(self.seconds)} | facts
+        card = {"training": json.dumps(self.config.to_json()), "step": self.step, "seconds": round(self.seconds)}
         model = self.average.module if self.average else self.model
-        save_weights(model, path, metadata={name: str(fact) for name, fact in card.items()})
+        save_weights(model, path, metadata={name: str(fact) for name, fact in (card | facts).items()})
 
     # --- validation ---------------------------------------------------------------------------------------------------
 

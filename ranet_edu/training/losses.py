@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ranet_edu.training.batches import Batch
+from ranet_edu.datasets.samples import Sample
 
 TERMS = ("loss", "bce", "iou")
 
@@ -64,31 +64,18 @@ class RolloutLoss(nn.Module):
         super().__init__()
         self.model, self.iou, self.boundary, self.detach = model, iou, boundary, detach
 
-    def forward(self, batch: Batch) -> Tensor:
-        """`(B, 3)`: the total loss, its BCE and its IoU term (`TERMS`) of each sample, means over the sample's frames."""
+    def forward(self, batch: Sample) -> Tensor:
+        """A batched `Sample` -> `(B, 3)`: total, BCE and IoU loss (`TERMS`) of each sample, means over its frames."""
         template = self.model.encode_template(self.model.normalize(batch.template / 255))
-        losses = template.new_zeros(len(batch.template), len(TERMS), dtype=torch.float32)
-        previous = batch.previous_masks
-        for time in range(max(batch.lengths)):
-            rows = self._rows(batch, time)
-            logits, previous = self._predict(batch, template, previous, time, rows)
-            losses = losses.index_add(0, rows, self._terms(logits, batch, time, rows))
-        return losses / torch.tensor(batch.lengths, device=losses.device).unsqueeze(1)
+        previous, losses = batch.previous_masks, []
+        for time in range(batch.frames.shape[1]):
+            frames = self.model.normalize(batch.frames[:, time] / 255)
+            trace = self.model.trace(frames, template, batch.template_masks, previous)
+            previous = trace.probabilities.detach() if self.detach else trace.probabilities
+            losses.append(self._terms(trace.logits.float(), batch.true_masks[:, time], batch.valid[:, time]))
+        return torch.stack(losses).mean(0)
 
-    @staticmethod
-    def _rows(batch: Batch, time: int) -> Tensor:
-        """Which samples still have a frame at `time`: stills have one frame, rollouts T."""
-        rows = [row for row, length in enumerate(batch.lengths) if length > time]
-        return torch.tensor(rows, device=batch.template.device)
-
-    def _predict(self, batch: Batch, template: Tensor, previous: Tensor, time: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        frames = self.model.normalize(batch.frames[rows, time] / 255)
-        trace = self.model.trace(frames, template[rows], batch.template_masks[rows], previous[rows])
-        probabilities = trace.probabilities.detach() if self.detach else trace.probabilities
-        return trace.logits.float(), previous.index_copy(0, rows, probabilities.to(previous.dtype))
-
-    def _terms(self, logits: Tensor, batch: Batch, time: int, rows: Tensor) -> Tensor:
-        true, valid = batch.true_masks[rows, time], batch.valid[rows, time]
+    def _terms(self, logits: Tensor, true: Tensor, valid: Tensor) -> Tensor:
         bce = binary_cross_entropy(logits, true, valid, self.boundary)
         iou = soft_jaccard_loss(logits, true, valid)
         return torch.stack([bce + self.iou * iou, bce, iou], dim=1)

@@ -30,8 +30,8 @@ def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
 def rate_factor(step: int, config: TrainingConfig) -> float:
     """What the peak learning rates are multiplied with in step `step` (from 0), in (0, 1].
 
-    A line up over `warmup` steps, then 1, or half a cosine wave down to 0 at the last step. A function of the step alone:
-    there is no state to save.
+    A line up over `warmup` steps, then 1, or half a cosine wave down to 0 after the last step. A function of the step
+    alone: there is no state to save.
     """
     warm = min(1.0, (step + 1) / (config.warmup + 1))
     if config.schedule == "constant":

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
+from ranet_edu.datasets.samples import Mixture
+from ranet_edu.datasets.stills import StillPairs
 from ranet_edu.model import RANet
 from ranet_edu.training.config import TrainingConfig
 from ranet_edu.training.loop import Validate, fit
@@ -26,7 +29,7 @@ PAPER: dict[str, Any] = {
     "stills_share": 0.0,
     "paste": 0.0,
 }
-LITE: dict[str, Any] = {"preset": "lite"}
+LITE: dict[str, Any] = {"preset": "lite", "precision": "bf16"}
 PRESETS = {"lite": LITE, "paper": PAPER}
 STAGES: dict[str, dict[str, Any]] = {"stills": {}, "video": {"rollout": 1}}
 
@@ -56,21 +59,40 @@ def build_model(config: TrainingConfig) -> RANet:
     return build(weights=None if config.init == "none" else config.init)
 
 
-def build_samples(config: TrainingConfig, processes: int = 1) -> Dataset:
-    """The stage's samples: pairs made of stills, or those and triplets of video frames in one mixture."""
-    from ranet_edu.datasets.stills import StillPairs
-    from ranet_edu.datasets.triplets import Mixture, VideoTriplets
+def build_samples(config: TrainingConfig) -> Dataset:
+    """The stage's samples: pairs made of stills, or those and triplets of video frames in one mixture.
 
+    Each part draws from its own seed, so that the mixture's choice says nothing about the sample chosen.
+    """
     stills, davis = split_data(config)
-    common = {"size": config.size, "objects": config.objects, "seed": config.seed}
-    pairs = StillPairs(stills, paste=config.paste, **common) if stills else None
+    mixing, *seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
+    parts: list[tuple[Dataset, float]] = []
+    if config.stage == "stills" or config.stills_share and stills:
+        parts.append((_still_pairs(config, stills, seeds[0]), config.stills_share))
     if config.stage == "stills":
-        return pairs
-    videos = VideoTriplets(
-        davis, config.split, rollout=config.rollout, max_interval=config.max_interval, **common
+        return parts[0][0]
+    parts.append((_video_triplets(config, davis, seeds[1]), 1 - config.stills_share))
+    return Mixture(parts, length=config.steps, seed=mixing)
+
+
+def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> StillPairs:
+    return StillPairs(
+        folders, config.size, objects=config.objects, paste=config.paste, seed=seed, rollout=config.rollout
     )
-    parts = [(videos, 1 - config.stills_share), *([(pairs, config.stills_share)] if pairs else [])]
-    return Mixture(parts, length=len(videos), seed=config.seed)
+
+
+def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> Dataset:
+    from ranet_edu.datasets.triplets import VideoTriplets
+
+    return VideoTriplets(
+        davis,
+        config.split,
+        config.size,
+        objects=config.objects,
+        rollout=config.rollout,
+        max_interval=config.max_interval,
+        seed=seed,
+    )
 
 
 def split_data(config: TrainingConfig) -> tuple[list[Path], Path | None]:
@@ -81,7 +103,7 @@ def split_data(config: TrainingConfig) -> tuple[list[Path], Path | None]:
     roots = [Path(folder) for folder in config.data if (Path(folder) / "ImageSets").is_dir()]
     stills = [Path(folder) for folder in config.data if Path(folder) not in roots]
     if config.stage == "video" and len(roots) != 1:
-        raise ValueError(f"the video stage needs one DAVIS root (a folder with ImageSets/) in --data, found {len(roots)}")
+        raise ValueError(f"the video stage needs one DAVIS root (a folder with ImageSets) in --data, not {len(roots)}")
     if config.stage == "stills" and not stills:
         raise ValueError("the stills stage needs at least one folder of stills in --data")
     return stills, roots[0] if roots else None

@@ -1,0 +1,50 @@
+"""J and F of the network that is being trained, on sequences it does not see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from ranet_edu.datasets.davis import DavisDataset, DavisSequence
+from ranet_edu.evaluation.metrics import boundary_accuracy, region_similarity
+from ranet_edu.video.masks import object_masks
+from ranet_edu.video.segmenter import VideoSegmenter
+
+
+class DavisValidation:
+    """A DAVIS split, or the first `frames` frames of each of its sequences (0: all), to score a network on.
+
+    As in DAVIS, the first and the last frame count for nothing, and each object counts the same. For tables use
+    `ranet_edu.evaluation`. Built in notebook 07.
+    """
+
+    def __init__(self, root: Path, split: str = "minival", frames: int = 0, year: str = "2016") -> None:
+        self.sequences = DavisDataset(root, year=year, split=split)
+        self.frames = frames
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Segments every sequence; {"J&F", "J", "F"}, each in [0, 1]."""
+        sequences = tqdm(self.sequences, desc="validation", leave=False)
+        objects = np.concatenate([self._scores(model, sequence) for sequence in sequences])
+        region, boundary = objects.mean(0).tolist()
+        return {"J&F": (region + boundary) / 2, "J": region, "F": boundary}
+
+    def _scores(self, model: nn.Module, sequence: DavisSequence) -> np.ndarray:
+        """J and F of each object of a sequence, means over its frames: (N, 2)."""
+        count = min(self.frames or len(sequence), len(sequence))
+        frames = (sequence.read_frame(index) for index in range(count))
+        labels = VideoSegmenter(model).segment(frames, sequence.read_annotation(0))
+        scores = [
+            _frame_scores(predicted, sequence.read_annotation(index), sequence.object_count)
+            for index, predicted in enumerate(labels)
+            if 0 < index < count - 1
+        ]
+        return np.mean(scores, axis=0)
+
+
+def _frame_scores(predicted: np.ndarray, true: np.ndarray, count: int) -> np.ndarray:
+    pairs = zip(object_masks(predicted, count), object_masks(true, count), strict=True)
+    return np.array([(region_similarity(p, t), boundary_accuracy(p, t)) for p, t in pairs])
