@@ -381,7 +381,7 @@ def predicted_mask(rng: np.random.Generator, mask: np.ndarray, strength: float =
     if rng.random() < 0.5:
         return (distance > 0).astype(np.float32)
     softness = rng.uniform(0.5, 3.0)
-    return 1 / (1 + np.exp(-np.clip(distance / softness, -20, 20)))
+    return (1 / (1 + np.exp(-np.clip(distance / softness, -20, 20)))).astype(np.float32)
 
 
 def _half_plane(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:

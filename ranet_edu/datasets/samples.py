@@ -202,6 +202,13 @@ def _shown(rng: np.random.Generator, scene: Scene, window: Window, canvas: tuple
     return view._replace(image=image)
 
 
+def check_counts(**counts: int) -> None:
+    """Raises ValueError for a number of objects, frames, ... below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+
+
 def quiet_worker() -> None:
     """Keeps OpenCV to one thread inside a DataLoader worker: the workers are the parallelism."""
     if get_worker_info() is not None:
@@ -236,8 +243,7 @@ def sample_sheet(dataset: Dataset, count: int, path: str | Path) -> None:
     Void and letterbox are darkened in the last column; a rollout adds a column per frame. Atomic: the file is there
     complete, or not at all.
     """
-    if count < 1:
-        raise ValueError(f"count: a sheet needs at least 1 sample, got {count}")
+    check_counts(count=count)
     rows = np.concatenate([sheet_row(dataset[index]) for index in range(count)])
     with atomic_path(path) as temporary:
         Image.fromarray(rows).save(temporary)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.utils.data import Dataset
 
 from ranet_edu.datasets.augment import PAPER_RANGE, Box, Placement, PoseRange, mask_box, nearby_pose, random_pose
@@ -24,13 +24,14 @@ from ranet_edu.datasets.samples import (
     Recipe,
     Sample,
     Scene,
+    check_counts,
     make_sample,
     quiet_worker,
 )
+from ranet_edu.video.frames import IMAGE_SUFFIXES, read_image
 from ranet_edu.video.masks import read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 CAMERA_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # of a mere background
 
 
@@ -74,25 +75,24 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def _inspect(image: Path, mask: Path, smallest: float) -> Still:
     labels = read_mask(mask)
-    try:
-        with Image.open(image) as opened:
-            width, height = opened.size
-    except OSError as error:
-        raise ValueError(f"{image} is not a readable image: {error}") from error
-    if labels.shape != (height, width):
-        sizes = f"{labels.shape[1]} x {labels.shape[0]}, its photo {image} is {width} x {height}"
+    if labels.shape != (size := _photo_size(image)):
+        sizes = f"{labels.shape[1]} x {labels.shape[0]}, its photo {image} is {size[1]} x {size[0]}"
         raise ValueError(f"{mask} is {sizes}: a mask has its photo's size")
     counts = np.bincount(labels.ravel(), minlength=256)
-    return Still(image, mask, tuple(int(k) for k in range(1, VOID) if counts[k] >= smallest * labels.size))
+    return Still(image, mask, tuple(k for k in range(1, VOID) if counts[k] >= smallest * labels.size))
 
 
-@lru_cache(maxsize=32)
-def read_photo(path: Path) -> np.ndarray:
-    """A photo (h, w, 3) uint8 RGB. Raises ValueError naming the file if it can't be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path} is not a readable image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def _photo_size(path: Path) -> tuple[int, int]:
+    """(height, width) from a photo's header, as it will be read: a camera held upright swaps them."""
+    try:
+        with Image.open(path) as image:
+            upright = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return image.size if upright else image.size[::-1]
+    except OSError as error:
+        raise ValueError(f"{path} can't be read as an image: {error}") from error
+
+
+read_photo = lru_cache(maxsize=32)(read_image)
 
 
 class StillPairs(Dataset):
@@ -108,6 +108,7 @@ class StillPairs(Dataset):
     def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
                  paste: float = 0.5, seed: int = 0, length: int | None = None, rollout: int = 1,
                  distractor: float = 0.35, recipe: Recipe = STILLS_RECIPE) -> None:
+        check_counts(objects=objects, rollout=rollout)
         folders = [folders] if isinstance(folders, (str, Path)) else folders
         self.stills = [still for folder in folders for still in find_stills(folder)]
         self.subjects = [(still, label) for still in self.stills for label in still.labels]
@@ -185,11 +186,13 @@ def scene_in_photo(rng: np.random.Generator, photo: tuple[int, int],
     height, width = photo
     aspect, kind = rng.uniform(1.5, 1.8), rng.random()
     size, middle = (height, width), height / 2
-    if width < 0.95 * aspect * height and (box is None or kind < 0.6):
+    if width >= 0.95 * aspect * height:
+        pass  # wide enough as it is
+    elif box is None or kind < 0.6:
         size = (round(width / aspect), width)
         low, high = (0, height) if box is None else (box[1], box[3])
         middle = float(np.clip(rng.uniform(low, high), size[0] / 2, height - size[0] / 2))
-    elif width < aspect * height and kind < 0.8:
+    elif kind < 0.8:
         size = (height, round(height * aspect))
     return size, Placement(((size[1] - 1) / 2, (size[0] - 1) / 2), ((width - 1) / 2, middle - 0.5), (width, height))
 

@@ -21,16 +21,20 @@ from ranet_edu.datasets.samples import (
     Recipe,
     Sample,
     Scene,
+    check_counts,
     make_sample,
     quiet_worker,
 )
-from ranet_edu.datasets.stills import VOID, read_photo, shuffled
-from ranet_edu.video.masks import read_mask
+from ranet_edu.datasets.stills import shuffled
 
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
 
-read_labels = lru_cache(maxsize=128)(read_mask)
+
+@lru_cache(maxsize=128)
+def read_labels(video: DavisSequence, frame: int) -> np.ndarray:
+    """Annotation `frame` of a video, uint8 (H, W), from memory if it was read lately."""
+    return video.read_annotation(frame)
 
 
 class VideoTriplets(Dataset):
@@ -48,6 +52,7 @@ class VideoTriplets(Dataset):
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016",
                  recipe: Recipe = VIDEO_RECIPE) -> None:
+        check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
@@ -72,24 +77,23 @@ class VideoTriplets(Dataset):
 
     def _scene(self, video: DavisSequence, frame: int, chosen: list[int], pose: Pose, image: bool = True) -> Scene:
         """One frame as a scene of a single layer: the chosen labels are objects 0, 1, ..., all others distractors."""
-        labels = read_labels(video.annotation_paths[frame])
+        labels = read_labels(video, frame)
         present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-        others = [k for k in present if k not in (0, VOID, *chosen)]
+        others = [k for k in present if k not in (0, *chosen)]
         masks = np.stack([(labels == k).astype(np.uint8) * 255 for k in chosen + others])
         slots = (*range(len(chosen)), *[DISTRACTOR] * len(others))
         height, width = labels.shape
         centre = ((width - 1) / 2, (height - 1) / 2)
-        picture = read_photo(video.frame_paths[frame]) if image else None
-        void = labels == VOID if VOID in present else None
-        layer = Layer(picture, masks, slots, Placement(centre, centre, (width, height)), pose, void)
+        picture = video.read_frame(frame) if image else None
+        layer = Layer(picture, masks, slots, Placement(centre, centre, (width, height)), pose)
         return Scene([layer], (height, width), self.objects)
 
     def _template(self, rng: np.random.Generator, video: DavisSequence) -> tuple[int, list[int]]:
         """A frame that shows some object, and up to N of the objects it shows (some frames are empty)."""
         for frame in rng.permutation(len(video)).tolist():
-            labels = read_labels(video.annotation_paths[frame])
+            labels = read_labels(video, frame)
             counts = np.bincount(labels.ravel(), minlength=256)
-            shown = [k for k in range(1, VOID) if counts[k] >= SMALLEST * labels.size]
+            shown = [k for k in range(1, 256) if counts[k] >= SMALLEST * labels.size]
             if shown:
                 return frame, rng.permutation(shown)[: self.objects].tolist()
         raise ValueError(f"{Path(video.annotation_paths[0]).parent}: no annotation shows an object")

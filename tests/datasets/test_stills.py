@@ -1,0 +1,224 @@
+"""Image/mask folders and the pairs made of them (ranet_edu/datasets/stills.py)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ranet_edu.datasets.augment import mask_box
+from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample
+from ranet_edu.datasets.stills import StillPairs, cut_out, find_stills, scene_in_photo, shuffled
+
+CANVAS = (64, 112)
+CLEAN = Recipe(colour=0, degrade=0)
+
+
+@pytest.fixture(scope="module")
+def folder(drawn: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four photos: one object, three objects, one with void around it, and one too small to count."""
+    folder = tmp_path_factory.mktemp("stills")
+    drawn.save_still(folder, "one", drawn.discs((120, 160), (80, 60)))
+    drawn.save_still(folder, "three", drawn.discs((120, 200), (40, 60), (100, 60), (160, 60)))
+    voided = drawn.discs((200, 120), (60, 100), radius=30)
+    voided[60:140, :20] = 255
+    drawn.save_still(folder, "void", voided)
+    drawn.save_still(folder, "tiny", drawn.discs((120, 160), (80, 60), radius=3))
+    return folder
+
+
+def same(a: Sample, b: Sample) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class TestFindStills:
+    def test_objects_large_enough(self, folder: Path) -> None:
+        assert {still.image.stem: still.labels for still in find_stills(folder)} == {
+            "one": (1,), "three": (1, 2, 3), "tiny": (), "void": (1,)
+        }
+
+    def test_binary_masks_of_0_and_255(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        Image.fromarray(drawn.discs((60, 60), (30, 30)) * 255).save(tmp_path / "masks" / "a.png")
+        assert find_stills(tmp_path)[0].labels == (1,)
+
+    def test_photos_held_upright(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        """An EXIF orientation turns the photo when it is read: its mask has the turned size."""
+        drawn.save_still(tmp_path, "a", drawn.discs((80, 60), (30, 40)))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / "images" / "a.png", exif=exif)
+        assert find_stills(tmp_path)[0].labels == (1,)
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="images is not a folder"):
+            find_stills(tmp_path / "nowhere")
+
+    def test_empty_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "images").mkdir()
+        with pytest.raises(ValueError, match="images is empty"):
+            find_stills(tmp_path)
+
+    def test_photo_without_mask(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        for name in ("a", "b"):
+            drawn.save_still(tmp_path, name, drawn.discs((60, 60), (30, 30)))
+        (tmp_path / "masks" / "b.png").unlink()
+        with pytest.raises(FileNotFoundError, match=r"b\.png has no mask"):
+            find_stills(tmp_path)
+
+    def test_mask_without_photo(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        for name in ("a", "b"):
+            drawn.save_still(tmp_path, name, drawn.discs((60, 60), (30, 30)))
+        (tmp_path / "images" / "b.png").unlink()
+        with pytest.raises(FileNotFoundError, match=r"masks/b\.png has no image"):
+            find_stills(tmp_path)
+
+    def test_sizes_differ(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)), np.zeros((60, 80, 3), np.uint8))
+        with pytest.raises(ValueError, match=r"a\.png is 60 x 60, its photo .*a\.png is 80 x 60"):
+            find_stills(tmp_path)
+
+    def test_unreadable_photo(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        (tmp_path / "images" / "a.png").write_bytes(b"not an image")
+        with pytest.raises(ValueError, match=r"images/a\.png can't be read"):
+            find_stills(tmp_path)
+
+    def test_no_object_anywhere(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", np.zeros((60, 60), np.uint8))
+        with pytest.raises(ValueError, match="no mask holds an object of at least 1.0%"):
+            find_stills(tmp_path)
+
+
+class TestStillPairs:
+    def test_an_epoch_shows_every_object_once(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS)
+        assert len(pairs) == 5
+        for number in range(3):
+            assert Counter(shuffled(5 * number + i, 5, seed=3) for i in range(5)) == Counter(range(5))
+        orders = {tuple(shuffled(5 * number + i, 5, seed=3) for i in range(5)) for number in range(6)}
+        assert len(orders) > 1
+
+    def test_length_is_virtual(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, length=2)
+        assert len(pairs) == 2 and same(pairs[1000], StillPairs(folder, CANVAS)[1000])
+
+    def test_the_seed_and_the_index_decide(self, folder: Path) -> None:
+        a, b = StillPairs(folder, CANVAS, seed=1), StillPairs(folder, CANVAS, seed=1)
+        b[7]
+        assert same(a[3], b[3])
+        assert not same(a[3], a[4]) and not same(a[3], StillPairs(folder, CANVAS, seed=2)[3])
+
+    def test_workers_change_nothing(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, objects=2, length=6)
+        alone = list(DataLoader(pairs, batch_size=2))
+        shared = list(DataLoader(pairs, batch_size=2, num_workers=2))
+        assert len(alone) == 3 and all(same(a, b) for a, b in zip(alone, shared, strict=True))
+
+    @pytest.mark.parametrize("paste", [0.0, 1.0])
+    def test_masks_fit_what_the_picture_shows(self, folder: Path, paste: float) -> None:
+        """Each object has a colour of its own here: where the mask is 1 no other colour may dominate, in every view."""
+        pairs = StillPairs(folder, CANVAS, paste=paste, distractor=0, recipe=CLEAN, rollout=2)
+        for index in range(8):
+            sample = pairs[index]
+            views = [(sample.template, sample.template_masks), *zip(sample.frames, sample.true_masks, strict=True)]
+            for image, masks in views:
+                inside = image[:, masks[0] > 0].float().T
+                assert len(inside) > 0
+                median = inside.median(0).values
+                assert ((inside - median).abs().max(1).values < 60).float().mean() > 0.85
+                assert min((median - torch.tensor(c)).abs().max() for c in
+                           [(250.0, 40, 40), (40.0, 230, 60), (240.0, 230, 40)]) < 10
+
+    def test_several_objects_are_disjoint_and_of_different_colours(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, objects=3)
+        for index in range(8):
+            sample = pairs[index]
+            assert sample.true_masks.shape == (1, 3, *CANVAS) and sample.true_masks.sum(1).max() == 1
+            assert (sample.template_masks.flatten(1).sum(1) > 0).sum() >= 2
+
+    def test_void_is_masked_out(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        """A photo whose void has its own light grey: where the grey is seen, the loss is masked."""
+        labels = drawn.discs((120, 210), (105, 60), radius=30)
+        labels[:, 70:74] = 255
+        drawn.save_still(tmp_path, "a", labels)
+        pairs = StillPairs(tmp_path, CANVAS, paste=0, distractor=0, recipe=CLEAN)
+        grey = 0
+        for index in range(6):
+            sample = pairs[index]
+            seen = (sample.frames[0] > 190).all(0)
+            grey += int(seen.sum())
+            assert sample.valid[0][seen].float().mean() < 0.1 if seen.any() else True
+            assert sample.valid.mean() > 0.3
+        assert grey > 100
+
+    def test_previous_masks_are_sometimes_empty(self, folder: Path) -> None:
+        pairs = StillPairs(folder, (32, 56), recipe=Recipe(empty=0.25))
+        empty = np.mean([not pairs[index].previous_masks.any() for index in range(120)])
+        assert 0.12 < empty < 0.4
+
+    def test_previous_masks_are_displaced_but_near(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, distractor=0, recipe=Recipe(empty=0))
+        overlaps = []
+        for index in range(40):
+            sample = pairs[index]
+            guess, true = sample.previous_masks[0] > 0.5, sample.true_masks[0, 0] > 0
+            overlaps.append(((guess & true).sum() / (guess | true).sum().clamp(min=1)).item())
+        assert 0.5 < np.mean(overlaps) < 0.95
+
+    def test_a_distractor_is_in_the_picture_and_not_in_the_mask(self, folder: Path) -> None:
+        with_one, without = (StillPairs(folder, CANVAS, paste=1, distractor=p) for p in (1.0, 0.0))
+        still, label = with_one.subjects[0]
+        layers, _ = with_one._pasted(np.random.default_rng(0), still, label)
+        assert sorted(layer.slots for layer in layers) == [(), (DISTRACTOR,), (0,)]
+        layers, _ = without._pasted(np.random.default_rng(0), still, label)
+        assert sorted(layer.slots for layer in layers) == [(), (0,)]
+
+    def test_bad_counts(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match="objects must be at least 1"):
+            StillPairs(folder, objects=0)
+
+
+class TestScenes:
+    @pytest.mark.parametrize("photo", [(400, 264), (300, 400), (225, 400), (183, 276)])
+    def test_pasting_scenes_are_wide_and_inside_the_photo(self, photo: tuple[int, int]) -> None:
+        for seed in range(20):
+            (height, width), placement = scene_in_photo(np.random.default_rng(seed), photo)
+            assert 1.4 < width / height < 2 and height <= photo[0] and width == photo[1]
+            top = placement.photo_point[1] + 0.5 - height / 2
+            assert -0.5 <= top <= photo[0] - height + 0.5
+
+    def test_strips_show_the_object(self) -> None:
+        for seed in range(40):
+            size, placement = scene_in_photo(np.random.default_rng(seed), (400, 264), box=(100, 300, 150, 390))
+            top = placement.photo_point[1] + 0.5 - size[0] / 2
+            assert top < 390 and top + size[0] > 300
+
+    def test_cut_outs_lie_in_the_scene(self, folder: Path) -> None:
+        still = find_stills(folder)[0]
+        for seed in range(20):
+            layer = cut_out(np.random.default_rng(seed), still, 1, (100, 170), 0)
+            x, y = layer.placement.scene_point
+            assert 0 < x < 170 and 0 < y < 100 and layer.cut_out and layer.slots == (0,)
+
+    def test_what_the_photo_s_border_cuts_stays_at_the_border(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        labels = np.zeros((100, 100), np.uint8)
+        labels[50:, 30:70] = 1
+        drawn.save_still(tmp_path, "a", labels)
+        for seed in range(10):
+            placement = cut_out(np.random.default_rng(seed), find_stills(tmp_path)[0], 1, (100, 170), 0).placement
+            assert placement.scene_point[1] + placement.scale * 50 / 2 > 100
+
+
+@pytest.mark.parametrize("name", ["ccp", "coco128", "human300", "voc44", "weizmann_horses"])
+def test_real_folders(shared_data: Path, name: str) -> None:
+    still = find_stills(shared_data / "stills" / name)
+    assert len(still) >= 44 and sum(bool(s.labels) for s in still) > 0.8 * len(still)
+    sample = StillPairs.__getitem__(pairs := StillPairs(shared_data / "stills" / name), 0)
+    assert sample.template.shape == (3, *pairs.size) and mask_box(sample.template_masks[0].numpy() > 0) is not None
