@@ -107,11 +107,12 @@ def test_every_import_is_declared(project: dict) -> None:
         for module, names in distributions.items()
         if declared(project).keys() & {canonicalize_name(name) for name in names}
     }
+    tests = sorted((REPOSITORY / "tests").rglob("*.py"))
+    known_modules |= sys.stdlib_module_names | {"ranet_edu"} | {path.stem for path in tests}
     undeclared = {
         f"{identifier(path)}: {module}"
-        for path in [*MODULES, *sorted((REPOSITORY / "tests").rglob("*.py"))]
-        for module in {name.split(".")[0] for name in imported_modules(path)}
-        if module not in known_modules | sys.stdlib_module_names | {"ranet_edu"}
+        for path in [*MODULES, *tests]
+        for module in {name.split(".")[0] for name in imported_modules(path)} - known_modules
     }
     assert undeclared == set()
 
