@@ -18,7 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-FILL = (124, 116, 104)  # RGB of ImageNet's mean: becomes zero in the network's input, as padding does
+FILL = (0, 0, 0)  # RGB outside of the scene, as `video.crop.cut` pads
 GRID = 4  # control points along each side of the thin-plate spline
 MAP_STEP = 16  # canvas pixels between two points of the coarse map; all warps here are smooth at this scale
 
@@ -251,11 +251,13 @@ def photo_pixels_per_canvas_pixel(points: np.ndarray) -> float:
 
 
 def warp_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The image (h, w, 3) read at `points` (H, W, 2): (H, W, 3); mirrored beyond its border, blurred if it shrinks."""
+    """The image (h, w, 3) read at `points` (H, W, 2): (H, W, 3); mirrored beyond its border.
+
+    Where it shrinks more than twofold it is blurred first. Up to that the video loop samples as plainly.
+    """
     shrink = photo_pixels_per_canvas_pixel(points)
-    if shrink > 1.2:
-        sigma = 0.5 * math.sqrt(shrink**2 - 1)
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
+    if shrink > 2:
+        image = cv2.GaussianBlur(image, (0, 0), 0.5 * math.sqrt(shrink**2 - 1))
     return cv2.remap(image, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 

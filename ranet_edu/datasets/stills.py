@@ -170,7 +170,7 @@ def _moments(rng: np.random.Generator, layer: Layer, rollout: int) -> list[Layer
     camera = not layer.slots  # a mere background moves with the camera, and less than things do
     goal = random_pose(rng, CAMERA_RANGE if camera else PAPER_RANGE, flip=layer.pose.flip)
     current = layer.pose.towards(goal, rng.uniform(0.2, 1.0))
-    amount = math.exp(rng.uniform(math.log(0.03), math.log(0.3))) * (0.3 if camera else 1.0)
+    amount = math.exp(rng.uniform(math.log(0.02), math.log(0.25))) * (0.3 if camera else 1.0)
     following = nearby_pose(rng, current, amount)
     poses = [layer.pose, *(current.towards(following, t) for t in range(-1, rollout))]
     return [replace(layer, pose=pose) for pose in poses]

@@ -101,7 +101,8 @@ class VideoTriplets(Dataset):
     def _times(self, rng: np.random.Generator, count: int, current: int) -> tuple[int, list[int]]:
         """The previous mask's frame, and the rollout's; at the video's ends the last frame stands still."""
         direction = int(rng.choice([-1, 1]))
-        interval, stride = int(rng.integers(1, self.max_interval + 1)), int(rng.integers(1, 4))
+        interval = 1 + int(self.max_interval * rng.random() ** 2)  # the loop's own interval, 1, is drawn most often
+        stride = int(rng.integers(1, 4))
         frames = [current + direction * stride * step for step in range(self.rollout)]
         previous = current - direction * interval
         if not 0 <= previous < count:

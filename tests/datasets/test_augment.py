@@ -5,10 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.interpolate import RBFInterpolator
 
 from ranet_edu.datasets import augment
 from ranet_edu.datasets.augment import Colour, Placement, Pose, PoseRange, Window
+from ranet_edu.video.crop import object_box, whole_frame_box
 
 CANVAS = (64, 112)
 
@@ -92,6 +94,20 @@ class TestWindow:
         window = augment.object_window((300, 200, 350, 300), 1.5, (480, 854), (256, 448))
         assert (window.height, window.width) == pytest.approx((150, 150 * 448 / 256))
         assert (window.left + window.width / 2, window.top + window.height / 2) == pytest.approx((325, 250))
+
+    @pytest.mark.parametrize("box", [(300, 200, 350, 300), (800, 0, 854, 60), (0, 0, 854, 480), (10, 470, 12, 475),
+                                     (100, 3, 130, 478), (2, 100, 850, 140)])
+    @pytest.mark.parametrize("size", [(480, 854), (480, 500), (240, 854)])
+    def test_is_the_video_loop_s_crop(self, box: tuple[int, ...], size: tuple[int, int]) -> None:
+        left, top, right, bottom = np.minimum(box, (size[1], size[0], size[1], size[0])).tolist()
+        mask = torch.zeros(1, *size)
+        mask[:, top:bottom, left:right] = 1
+        if mask.any():
+            window = augment.object_window((left, top, right, bottom), 1.5, size, (256, 448))
+            loop = object_box(mask, (256, 448), grow=1.5)
+            assert (window.top, window.left, window.height, window.width) == pytest.approx(loop.tolist(), abs=1e-3)
+            whole_frame = augment.whole_window(size, (256, 448))
+            assert (whole_frame.top, whole_frame.left) == pytest.approx(whole_frame_box(size, (256, 448)).tolist()[:2])
 
     def test_is_shifted_inside_the_scene(self) -> None:
         window = augment.object_window((800, 0, 854, 60), 1.5, (480, 854), (256, 448))
