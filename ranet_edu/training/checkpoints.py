@@ -26,7 +26,7 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any]) -> Path:
         """Writes `state` (tensors, numbers, strings and containers of them) and returns its path."""
-        temporary = self.last.with_name(f".{self.last.name}.{os.getpid()}")
+        temporary = self.last.with_name(f".{self.last.name}.part")
         try:
             with open(temporary, "wb") as file:
                 torch.save(state, file)

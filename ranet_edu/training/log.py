@@ -32,7 +32,7 @@ class CsvLog:
             return
         lines = self.path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines[1:] if line.endswith(b"\n") and int(line.split(b",")[0]) <= step]
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary = self.path.with_name(f".{self.path.name}.part")
         temporary.write_bytes(_line(self.columns) + b"".join(kept))
         os.replace(temporary, self.path)
 
@@ -68,7 +68,7 @@ def plot_log(log: Path, figure: Path, validation: Path | None = None) -> Path:
     axes.legend(loc="lower left")
     if validation and Path(validation).exists():
         _plot_scores(axes.twinx(), read_log(validation))
-    temporary = Path(figure).with_name(f".{os.getpid()}.{Path(figure).name}")
+    temporary = Path(figure).with_name(f".part.{Path(figure).name}")
     canvas.savefig(temporary, dpi=120)
     os.replace(temporary, figure)
     return Path(figure)

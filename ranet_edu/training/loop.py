@@ -195,14 +195,15 @@ class Trainer:
         """
         self.pending = [rows.cpu() for rows in self.pending]
         for step, rows in enumerate(self.pending, self.step - len(self.pending)):
-            checked = rows[:, :-1] if self.accelerator.scaler else rows  # fp16 skips steps of infinite gradient
-            bad = (~checked.isfinite()).any(1).nonzero().flatten().tolist()
-            if bad:
-                raise TrainingDiverged(self._diverged(step, rows, [step * self.per_step + row for row in bad]))
+            losses, gradient = rows[:, :-1], rows[:, -1]
+            if not losses.isfinite().all():
+                raise TrainingDiverged(self._diverged("loss", step, ~losses.isfinite().all(1)))
+            if not gradient.isfinite().all() and not self.accelerator.scaler:  # fp16 skips steps of infinite gradient
+                raise TrainingDiverged(self._diverged("gradient", step, ~gradient.isfinite()))
         return self.pending
 
-    def _diverged(self, step: int, rows: Tensor, indices: list[int]) -> str:
-        what = "loss" if not rows[:, 0].isfinite().all() else "gradient"
+    def _diverged(self, what: str, step: int, bad: Tensor) -> str:
+        indices = [step * self.per_step + row for row in bad.nonzero().flatten().tolist()]
         kept = f"{self.checkpoints.last} is kept" if self.checkpoints.last.exists() else "there was no checkpoint yet"
         return (
             f"the {what} of step {step + 1} is not finite, in the samples {indices} (seed {self.config.seed}); {kept}. "
@@ -292,7 +293,12 @@ class Trainer:
 
 
 def build_accelerator(config: TrainingConfig) -> Accelerator:
-    """Device, precision and processes, as `accelerate launch` or `torchrun` set them up; one process without either."""
+    """Device, precision and processes, as `torchrun` or `accelerate launch` set them up; one process without either.
+
+    Several processes on CPUs: `torchrun --standalone --nproc-per-node 2`, or `accelerate launch --multi_gpu
+    --num_processes 2`, which in spite of its name uses CPUs where there is no GPU; with `--cpu` instead, and without
+    mpirun, Accelerate starts one process only.
+    """
     AcceleratorState._reset_state()  # it refuses another precision than that of an earlier run in this notebook
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a hard sort gives the ranking none
     return Accelerator(mixed_precision=config.precision, cpu=config.cpu, kwargs_handlers=[unused])
@@ -305,6 +311,6 @@ def seed_step(seed: int, step: int, process: int) -> None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(temporary, path)

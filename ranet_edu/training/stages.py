@@ -10,9 +10,11 @@ from torch.utils.data import Dataset
 
 from ranet_edu.datasets.samples import Mixture
 from ranet_edu.datasets.stills import StillPairs
+from ranet_edu.datasets.triplets import VideoTriplets
 from ranet_edu.model import RANet
 from ranet_edu.training.config import TrainingConfig
 from ranet_edu.training.loop import Validate, fit
+from ranet_edu.training.validation import DavisValidation
 
 # The paper (§3.5, §4.1) says: Adam, 1e-5, BCE, 480 x 864. Batch and steps are not in it.
 PAPER: dict[str, Any] = {
@@ -66,12 +68,11 @@ def build_samples(config: TrainingConfig) -> Dataset:
     """
     stills, davis = split_data(config)
     mixing, *seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
-    parts: list[tuple[Dataset, float]] = []
-    if config.stage == "stills" or config.stills_share and stills:
-        parts.append((_still_pairs(config, stills, seeds[0]), config.stills_share))
     if config.stage == "stills":
-        return parts[0][0]
-    parts.append((_video_triplets(config, davis, seeds[1]), 1 - config.stills_share))
+        return _still_pairs(config, stills, seeds[0])
+    parts: list[tuple[Dataset, float]] = [(_video_triplets(config, davis, seeds[1]), 1 - config.stills_share)]
+    if stills and config.stills_share:
+        parts.append((_still_pairs(config, stills, seeds[0]), config.stills_share))
     return Mixture(parts, length=config.steps, seed=mixing)
 
 
@@ -81,9 +82,7 @@ def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> Stil
     )
 
 
-def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> Dataset:
-    from ranet_edu.datasets.triplets import VideoTriplets
-
+def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> VideoTriplets:
     return VideoTriplets(
         davis,
         config.split,
@@ -114,6 +113,4 @@ def build_validation(config: TrainingConfig) -> Validate | None:
     _, davis = split_data(config)
     if not davis or not config.validate_every:
         return None
-    from ranet_edu.training.validation import DavisValidation
-
-    return DavisValidation(davis, config.validation_split, config.validation_frames)
+    return DavisValidation(davis, config.validation_split, config.validation_frames, canvas=config.size)

@@ -17,13 +17,21 @@ from ranet_edu.video.segmenter import VideoSegmenter
 class DavisValidation:
     """A DAVIS split, or the first `frames` frames of each of its sequences (0: all), to score a network on.
 
-    As in DAVIS, the first and the last frame count for nothing, and each object counts the same. For tables use
-    `ranet_edu.evaluation`. Built in notebook 07.
+    canvas: (height, width) of what the network sees, default: the network's own. As in DAVIS, the first and the last
+    frame count for nothing, and each object counts the same. For tables use `ranet_edu.evaluation`. Built in
+    notebook 07.
     """
 
-    def __init__(self, root: Path, split: str = "minival", frames: int = 0, year: str = "2016") -> None:
+    def __init__(
+        self,
+        root: Path,
+        split: str = "minival",
+        frames: int = 0,
+        year: str = "2016",
+        canvas: tuple[int, int] | None = None,
+    ) -> None:
         self.sequences = DavisDataset(root, year=year, split=split)
-        self.frames = frames
+        self.frames, self.canvas = frames, canvas
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Segments every sequence; {"J&F", "J", "F"}, each in [0, 1]."""
@@ -36,7 +44,7 @@ class DavisValidation:
         """J and F of each object of a sequence, means over its frames: (N, 2)."""
         count = min(self.frames or len(sequence), len(sequence))
         frames = (sequence.read_frame(index) for index in range(count))
-        labels = VideoSegmenter(model).segment(frames, sequence.read_annotation(0))
+        labels = VideoSegmenter(model, canvas=self.canvas).segment(frames, sequence.read_annotation(0))
         scores = [
             _frame_scores(predicted, sequence.read_annotation(index), sequence.object_count)
             for index, predicted in enumerate(labels)

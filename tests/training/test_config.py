@@ -1,0 +1,45 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from ranet_edu.training.config import add_arguments, check_same_run
+from ranet_edu.training.stages import make_config
+
+
+def parse(*options):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return vars(parser.parse_args(["--data", "a", "b", "--out", "o", *options]))
+
+
+def test_options_not_given_keep_the_recipe_of_the_preset():
+    assert set(parse()) == {"data", "out"}
+    config = make_config("stills", **parse("--preset", "paper"))
+    assert (config.optimizer, config.learning_rate, config.size, config.iou) == ("adam", 1e-5, (480, 864), 0)
+
+
+def test_options_given_win():
+    config = make_config("video", **parse("--size", "64", "96", "--no-detach", "--iou", "0.5", "--optimizer", "adam"))
+    assert (config.size, config.detach, config.iou, config.optimizer) == ((64, 96), False, 0.5, "adam")
+    assert (config.data, config.out) == ((Path("a"), Path("b")), Path("o"))
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"stills_share": 1.5}, {"learning_rate": -1.0}])
+def test_numbers_without_sense_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make_config("stills", out=Path("o"), data=(), **wrong)
+
+
+def test_a_run_may_be_continued_longer_and_elsewhere():
+    before = make_config("stills", out=Path("o"), data=("/here/ccp", "/here/horses")).to_json()
+    check_same_run(before, make_config("stills", out=Path("p"), data=("/there/ccp", "/there/horses"), steps=9))
+
+
+def test_a_run_with_other_options_is_refused_with_all_their_names():
+    before = make_config("stills", out=Path("o"), data=("ccp", "horses")).to_json()
+    with pytest.raises(ValueError) as refusal:
+        check_same_run(before, make_config("stills", out=Path("o"), data=("ccp",), seed=3, batch=8))
+    message = str(refusal.value)
+    assert "seed: was 0, now 3" in message and "batch: was 4, now 8" in message and "data" in message
+    assert "learning_rate" not in message

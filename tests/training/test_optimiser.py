@@ -1,0 +1,41 @@
+import pytest
+from tiny_run import TinyNet
+
+from ranet_edu.training.optimiser import build_optimiser, rate_factor, set_rate
+
+
+def test_the_backbone_learns_at_its_own_rate_and_only_convolution_weights_decay(tiny_config):
+    model = TinyNet()
+    config = tiny_config(learning_rate=0.1, backbone_learning_rate=0.01, weight_decay=0.5)
+    groups = build_optimiser(model, config).param_groups
+    settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert len(settings) == len(list(model.parameters()))
+    assert settings[id(model.encoder["backbone"].weight)] == (0.01, 0.5)
+    assert settings[id(model.encoder["backbone"].bias)] == (0.01, 0)
+    assert settings[id(model.head[3].weight)] == (0.1, 0.5)
+
+
+def test_frozen_parameters_are_left_out(tiny_config):
+    model = TinyNet()
+    model.encoder.requires_grad_(False)
+    parameters = [p for group in build_optimiser(model, tiny_config()).param_groups for p in group["params"]]
+    assert {id(p) for p in parameters} == {id(p) for p in model.head.parameters()}
+
+
+def test_the_rate_rises_then_falls_along_half_a_cosine(tiny_config):
+    factors = [rate_factor(step, tiny_config(steps=100, warmup=10)) for step in range(100)]
+    assert factors[:10] == sorted(factors[:10]) and factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[0] == pytest.approx(1 / 11) and max(factors) == factors[10] == 1
+    assert factors[55] == pytest.approx(0.5) and 0 < factors[99] < 0.001
+
+
+def test_a_constant_rate_is_constant_after_the_warm_up(tiny_config):
+    config = tiny_config(steps=100, warmup=4, schedule="constant")
+    assert [rate_factor(step, config) for step in range(100)][4:] == [1.0] * 96
+
+
+def test_setting_the_rate_twice_does_not_compound(tiny_config):
+    optimiser = build_optimiser(TinyNet(), tiny_config(learning_rate=0.1, backbone_learning_rate=0.01))
+    for _ in range(2):
+        set_rate(optimiser, 0.5)
+    assert {group["lr"] for group in optimiser.param_groups} == {0.05, 0.005}
