@@ -25,8 +25,8 @@ PAPER_DECODER = DecoderWidths(
 )
 LITE_DECODER = DecoderWidths(
     merge=(64, 32, 32),
-    skips=(32, 16, 16),
-    levels=(LevelWidths(96, 64, 48, 24), LevelWidths(48, 32, 24, 12), LevelWidths(24, 16, 16, 8)),
+    skips=(16, 8, 8),
+    levels=(LevelWidths(80, 64, 48, 24), LevelWidths(40, 32, 24, 12), LevelWidths(20, 16, 12, 6)),
 )
 
 
@@ -40,6 +40,7 @@ class RANetConfig:
     template_grid: (H0, W0). canvas: the frame size the video loop crops to, (height, width).
     fixed_size: refuse other sizes than the canvas.
     ranking: "attention", "none" or "maximum" (Table 4); kept_maps: the 256 of §3.2.
+    ranking_channels: of the ranking network, and inside of its Res_Block.
     joint_ranking: rank several objects against each other (released multi-object network) or each by itself.
     correlation, previous_mask: switches of Table 5 (-CL, -PM).
     """
@@ -56,6 +57,7 @@ class RANetConfig:
     fixed_size: bool = True
     ranking: str = "attention"
     kept_maps: int = 256
+    ranking_channels: tuple[int, int] = (128, 32)
     joint_ranking: bool = True
     correlation: bool = True
     previous_mask: bool = True
@@ -71,11 +73,12 @@ LITE_CONFIG = RANetConfig(
     level_channels=(16, 24, 40, 112, 320),
     image_mean=(127 / 255,) * 3,
     image_std=(128 / 255,) * 3,
-    matching_channels=(64, 96, 96),
+    matching_channels=(48, 80, 64),
     template_channels=128,
     matching_level=3,
     canvas=(256, 448),
     fixed_size=False,
+    ranking_channels=(64, 16),
     joint_ranking=False,
     decoder=LITE_DECODER,
 )
@@ -104,7 +107,7 @@ class RANet(nn.Module):
     """Segments a frame, given a template frame with its masks and the masks of the frame before.
 
     Frames are float (B, 3, H, W), RGB, normalised by `normalize`. Masks are (B, N, H, W) in [0, 1], one for each of N
-    objects. Build one with `RANet.paper()` or `RANet.lite()`; a `RANetConfig` changes any part.
+    objects. The template is the video's first frame (`template_from`). Build one with `RANet.paper()` or `RANet.lite()`; a `RANetConfig` changes any part.
     """
 
     def __init__(self, config: RANetConfig) -> None:
@@ -117,7 +120,9 @@ class RANet(nn.Module):
             config.template_channels,
             config.matching_level,
         )
-        self.ranking = RankingAttention(config.template_grid, config.kept_maps, config.ranking, config.joint_ranking)
+        self.ranking = RankingAttention(
+            config.template_grid, config.kept_maps, config.ranking, config.joint_ranking, config.ranking_channels
+        )
         stream_channels = self.ranking.out_channels if config.correlation else 2 * config.template_channels
         if not config.correlation:
             self.ranking = None
@@ -146,6 +151,13 @@ class RANet(nn.Module):
         from ranet_edu.weights import initialise
 
         return initialise(cls(replace(LITE_CONFIG, **changes)), weights)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) of the frames that the video loop shows this network."""
+        return self.config.canvas
+
+    template_from = "first"
 
     def normalize(self, images: Tensor) -> Tensor:
         """RGB images (..., 3, H, W) in [0, 1] -> what the network was trained to see."""

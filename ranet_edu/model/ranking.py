@@ -67,15 +67,21 @@ class RankingAttention(nn.Module):
     grid: (H0, W0) of the template. keep: how many maps each stream hands on (the paper's 256).
     variant: "attention"; "none", all maps in the template's order; "maximum", one map, the largest value (Table 4).
     joint: how several objects are ranked (see `_joint_streams`); one object is ranked the same way under both.
+    channels: of the ranking network, and inside of its Res_Block.
     """
 
     def __init__(
-        self, grid: tuple[int, int], keep: int = 256, variant: str = "attention", joint: bool = False
+        self,
+        grid: tuple[int, int],
+        keep: int = 256,
+        variant: str = "attention",
+        joint: bool = False,
+        channels: tuple[int, int] = (128, 32),
     ) -> None:
         super().__init__()
         self.grid, self.keep, self.variant, self.joint = grid, keep, variant, joint
         if variant == "attention":
-            self.network = RankingNetwork(grid[0] * grid[1])
+            self.network = RankingNetwork(grid[0] * grid[1], *channels)
 
     @property
     def out_channels(self) -> int:

@@ -1,0 +1,118 @@
+"""The two frameworks that RANet joins: matching only and propagation only (figure 1, a and b).
+
+Both look through an ImageNet backbone that never saw a mask, and work untrained: what they get right, features alone
+get right; what they get wrong is what the rest of the network is for. They take RANet's place in the video loop. Compared
+with it in notebook 01, and taken apart in notebook 04.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ranet_edu.model.correlation import similarity_maps
+from ranet_edu.model.encoder import build_backbone
+from ranet_edu.model.ranet import LITE_CONFIG, RANetConfig, check_shape
+
+MATCHINGS = ("nearest", "average")
+
+
+class MatchingBaseline(nn.Module):
+    """Matching only: a pixel belongs to what its best matches in the template belong to.
+
+    matching: "nearest" compares the single best match in the object with the best one outside of it (as PML, [8]);
+    "average" compares the means of the `neighbours` best (VideoMatch's soft matching, [19]). The previous mask is not used.
+    level: the scale that is matched, 4 is 1/16. sharpness: how fast a difference of cosines becomes certainty.
+    config: backbone, normalisation and canvas are taken from it.
+    """
+
+    template_from = "first"
+
+    def __init__(
+        self,
+        matching: str = "nearest",
+        *,
+        level: int = 4,
+        neighbours: int = 20,
+        sharpness: float = 20.0,
+        canvas: tuple[int, int] = (480, 864),
+        config: RANetConfig = LITE_CONFIG,
+    ) -> None:
+        super().__init__()
+        if matching not in MATCHINGS:
+            raise ValueError(f"matching must be one of {', '.join(MATCHINGS)}, not {matching!r}")
+        self.config, self.canvas, self.level = config, canvas, level
+        self.neighbours = 1 if matching == "nearest" else neighbours
+        self.sharpness = sharpness
+        self.encoder = nn.Module()
+        self.encoder.backbone = build_backbone(config.backbone)
+        self.register_buffer("image_mean", torch.tensor(config.image_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(config.image_std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def pretrained(cls, matching: str = "nearest", **options: object) -> MatchingBaseline:
+        """The baseline with ImageNet EfficientNet-Lite0 features, from an installed package: no download."""
+        from ranet_edu.weights import load_imagenet
+
+        model = cls(matching, **options)
+        load_imagenet(model)
+        return model.eval()
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB images (..., 3, H, W) in [0, 1] -> what the backbone was trained to see."""
+        return (images - self.image_mean) / self.image_std
+
+    def encode_template(self, frames: Tensor) -> Tensor:
+        """Template frames (B, 3, H, W), normalised -> unit vectors (B, C, H/16, W/16); not pooled, unlike RANet's."""
+        check_shape("frames", frames, ("B", 3, "H", "W"))
+        return F.normalize(self.encoder.backbone(frames)[self.level - 1], dim=1)
+
+    def forward(self, frames: Tensor, template: Tensor, template_masks: Tensor, previous_masks: Tensor) -> Tensor:
+        """Probabilities (B, N, H, W), with the arguments of `RANet.forward`; `previous_masks` only tells N."""
+        maps = similarity_maps(template, self.encode_template(frames))  # (B, K, h, w)
+        masks = F.adaptive_avg_pool2d(template_masks.to(maps.dtype), template.shape[-2:]).flatten(2)  # (B, N, K)
+        scores = [self._evidence(maps, mask) for mask in masks.unbind(1)]
+        probabilities = torch.stack(scores, dim=1).mul(self.sharpness).sigmoid()
+        return F.interpolate(probabilities, size=frames.shape[-2:], mode="bilinear")
+
+    def _evidence(self, maps: Tensor, mask: Tensor) -> Tensor:
+        """Cosine of the best matches inside minus outside of one object: (B, K, h, w), (B, K) -> (B, h, w)."""
+        inside = mask >= mask.amax(1, keepdim=True).clamp(max=0.5)  # a small object keeps its fullest cell
+        return self._best(maps, inside) - self._best(maps, mask < 0.5)
+
+    def _best(self, maps: Tensor, chosen: Tensor) -> Tensor:
+        """Mean of the (at most) `neighbours` best similarities among the chosen template cells; -1 where there are none."""
+        candidates = maps.masked_fill(~chosen[:, :, None, None], -1.0)
+        if self.neighbours == 1:
+            return candidates.amax(1)
+        best = candidates.topk(min(self.neighbours, maps.shape[1]), dim=1).values
+        counted = (best > -1).sum(1)
+        return torch.where(counted > 0, (best * (best > -1)).sum(1) / counted.clamp(min=1), -1.0)
+
+
+class PropagationBaseline(MatchingBaseline):
+    """Propagation only: the mask of the frame before, moved by matching within a few cells of the same place.
+
+    Frame by frame the template is the last frame with its predicted mask, so that nothing remembers the first: errors
+    stay and grow, the drift of propagation methods (§1). reach: how many cells of 16 pixels something may move in a frame.
+    """
+
+    template_from = "previous"
+
+    def __init__(self, reach: int = 2, **options: object) -> None:
+        super().__init__("nearest", **options)
+        self.reach = reach
+
+    def _best(self, maps: Tensor, chosen: Tensor) -> Tensor:
+        near = _within_reach(*maps.shape[-2:], self.reach, maps.device)
+        return super()._best(maps.masked_fill(~near, -1.0), chosen)
+
+
+def _within_reach(height: int, width: int, reach: int, device: torch.device) -> Tensor:
+    """(height * width, height, width), True where a template cell lies within `reach` of a frame cell."""
+    rows = torch.arange(height, device=device)
+    columns = torch.arange(width, device=device)
+    vertical = (rows[:, None] - rows).abs() <= reach  # (h, h)
+    horizontal = (columns[:, None] - columns).abs() <= reach  # (w, w)
+    return (vertical[:, None, :, None] & horizontal[None, :, None, :]).flatten(0, 1)

@@ -1,0 +1,241 @@
+"""A whole video, one frame at a time, in constant memory: template, crop, previous mask, next mask (§4.1).
+
+The loop around the network. It keeps what the next frame needs, and nothing else: the template's features, its masks, and
+the masks of the frame before. Used in every notebook from 00 on; taken apart in notebook 06.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ranet_edu.video.crop import cut, object_box, paste, whole_frame_box
+
+VOID = 255
+
+
+class FrameModel(Protocol):
+    """What the loop needs of a model: `RANet` has it, and so have the baselines.
+
+    canvas: (height, width) of the frames it sees. template_from: "first", or "previous" for models that follow the frame
+    before instead of the first frame. The methods are those of `RANet`.
+    """
+
+    canvas: tuple[int, int]
+    template_from: str
+
+    def normalize(self, images: Tensor) -> Tensor: ...
+
+    def encode_template(self, frames: Tensor) -> Tensor: ...
+
+    def __call__(self, frames: Tensor, template: Tensor, template_masks: Tensor, previous_masks: Tensor) -> Tensor: ...
+
+
+@dataclass
+class VideoState:
+    """What one video's segmentation remembers between two frames.
+
+    labels: the N label values of the first mask. template: (1, C, H0, W0). template_masks: (1, N, *canvas).
+    probabilities: (N, H, W), the objects in the last frame. frame: (3, H, W), the last frame, where the model follows it.
+    """
+
+    labels: Tensor
+    template: Tensor
+    template_masks: Tensor
+    probabilities: Tensor
+    frame: Tensor | None = None
+
+    @property
+    def label_map(self) -> Tensor:
+        """(H, W) uint8: each pixel's most probable label, or 0 where background is more probable than any object."""
+        best, index = self.probabilities.max(0)
+        return torch.where(best > self._background, self.labels[index], 0).to(torch.uint8)
+
+    @property
+    def hard_masks(self) -> Tensor:
+        """(N, H, W) of 0 and 1: `label_map`, object by object."""
+        best, index = self.probabilities.max(0)
+        objects = torch.arange(len(self.labels), device=index.device)[:, None, None]
+        return ((index == objects) & (best > self._background)).float()
+
+    @property
+    def _background(self) -> Tensor:
+        return 1 - self.probabilities.sum(0)
+
+
+class VideoSegmenter:
+    """Segments the objects of a first mask in all later frames.
+
+    model: a `RANet` or a baseline; it stays on its device and is used as it is.
+    template_crop, frame_crop: crop the first frame around the objects, each later one around the last prediction. The
+        released code does both; the paper says that it crops the template.
+    grow: how much larger than the objects' box a crop is.
+    combine: "softmax" over the objects and the background (the paper) or "maximum", each object by itself, the highest
+        probability wins (released code). One object is the same under both.
+    previous: what is propagated: "soft" probabilities, or the "hard" mask of the released code.
+    canvas: frame size that the model sees, (height, width); default: the model's.
+    """
+
+    def __init__(
+        self,
+        model: FrameModel,
+        *,
+        template_crop: bool = True,
+        frame_crop: bool = True,
+        grow: float = 1.5,
+        combine: str = "softmax",
+        previous: str = "soft",
+        canvas: tuple[int, int] | None = None,
+    ) -> None:
+        _check_choice("combine", combine, ("softmax", "maximum"))
+        _check_choice("previous", previous, ("soft", "hard"))
+        self.model = model
+        self.template_crop, self.frame_crop, self.grow = template_crop, frame_crop, grow
+        self.combine, self.previous = combine, previous
+        self.canvas = tuple(canvas or model.canvas)
+        self.device = next(iter(model.parameters())).device
+
+    def segment(self, frames: Iterable[np.ndarray], first_mask: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield one label map (H, W) uint8 for each frame, as frames arrive; the first one is the first mask.
+
+        frames: RGB uint8 (H, W, 3), all of one size; any iterable, read one by one. first_mask: (H, W) integers, 0 is
+        background, 255 beside other labels is void and counts as background; alone it is the object, reported as 1.
+        Raises ValueError for an empty or misshapen first mask and for a frame of another size, naming it.
+        On CUDA each mask is handed out while the next frame is computed, so the loop runs one frame ahead.
+        """
+        return _fetch(self._label_maps(frames, first_mask), cuda=self.device.type == "cuda")
+
+    def begin(self, frame: np.ndarray, mask: np.ndarray) -> VideoState:
+        """Remember the objects of `mask` in `frame`; `step` then finds them in later frames."""
+        _check_frame(frame)
+        values, labels = _split(mask, frame.shape[:2])
+        masks = torch.from_numpy(np.stack([mask == value for value in values])).to(self.device).float()
+        image = self._to_device(frame)
+        box = self._box(masks, self.template_crop)
+        with torch.inference_mode():
+            template, template_masks = self._encode(image, masks, box)
+        kept = image if self.model.template_from == "previous" else None
+        return VideoState(torch.tensor(labels, device=self.device), template, template_masks, masks, kept)
+
+    @torch.inference_mode()
+    def step(self, state: VideoState, frame: np.ndarray) -> VideoState:
+        """The state after one more frame; `state.label_map` and `state.probabilities` are its result."""
+        size = state.probabilities.shape[-2:]
+        _check_frame(frame, tuple(size))
+        image = self._to_device(frame)
+        previous = state.probabilities if self.previous == "soft" else state.hard_masks
+        box = self._box(previous, self.frame_crop)
+        template, template_masks = state.template, state.template_masks
+        if state.frame is not None:
+            template, template_masks = self._encode(state.frame, previous, box)
+        canvas = self.model.normalize(self._cut_image(image, box, size))[None]
+        found = self.model(canvas, template, template_masks, cut(previous, box, self.canvas)[None])[0]
+        probabilities = paste(combine_objects(found, self.combine), box, size)
+        return VideoState(state.labels, template, template_masks, probabilities, image if state.frame is not None else None)
+
+    def _label_maps(self, frames: Iterable[np.ndarray], first_mask: np.ndarray) -> Iterator[Tensor]:
+        state = None
+        for index, frame in enumerate(frames):
+            try:
+                state = self.begin(frame, first_mask) if state is None else self.step(state, frame)
+            except FrameError as error:
+                raise ValueError(f"frame {index} {error}") from error
+            yield state.label_map
+
+    def _encode(self, image: Tensor, masks: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        canvas = self._cut_image(image, box, masks.shape[-2:])
+        return self.model.encode_template(self.model.normalize(canvas)[None]), cut(masks, box, self.canvas)[None]
+
+    def _box(self, masks: Tensor, crop: bool) -> Tensor:
+        if crop:
+            return object_box(masks, self.canvas, self.grow)
+        return whole_frame_box(tuple(masks.shape[-2:]), self.canvas, self.device)
+
+    def _to_device(self, frame: np.ndarray) -> Tensor:
+        """uint8 (H, W, 3) -> float (3, h, w) in [0, 1], made smaller by a whole factor where it is far above the canvas."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device, non_blocking=True)
+        image = pixels.permute(2, 0, 1).float() / 255
+        factor = min(frame.shape[0] // self.canvas[0], frame.shape[1] // self.canvas[1]) // 2
+        return F.avg_pool2d(image, factor) if factor > 1 else image
+
+    def _cut_image(self, image: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
+        """`box` is in pixels of the frame of `size`; `image` may be a smaller copy of it."""
+        shrink = torch.tensor([image.shape[-2] / size[0], image.shape[-1] / size[1]] * 2, device=box.device)
+        return cut(image, box * shrink, self.canvas)
+
+
+class FrameError(ValueError):
+    """A frame that doesn't fit; the loop adds its number."""
+
+
+def combine_objects(probabilities: Tensor, how: str) -> Tensor:
+    """Let N objects compete for each pixel: (N, H, W) in [0, 1], one by one -> (N, H, W) that sum to at most 1.
+
+    "softmax" is the softmax over the objects' logits and a background of logit 0 (§3.3). "maximum" keeps the highest of
+    the objects' probabilities and sets the others to zero (released code).
+    """
+    if len(probabilities) == 1:
+        return probabilities
+    if how == "maximum":
+        return probabilities * (probabilities == probabilities.amax(0))
+    logits = torch.logit(probabilities, eps=1e-6)
+    return F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(0)[1:]
+
+
+def _fetch(label_maps: Iterator[Tensor], cuda: bool) -> Iterator[np.ndarray]:
+    """Label maps as arrays; on CUDA one behind, so that copying a mask runs beside the next frame's computation."""
+    copying: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+    for labels in label_maps:
+        if not cuda:
+            yield labels.cpu().numpy()
+            continue
+        event = torch.cuda.Event()
+        copying.append((labels.to("cpu", non_blocking=True), event))
+        event.record()
+        if len(copying) > 1:
+            yield _when_copied(*copying.popleft())
+    for late in copying:
+        yield _when_copied(*late)
+
+
+def _when_copied(labels: Tensor, event: torch.cuda.Event) -> np.ndarray:
+    event.synchronize()
+    return labels.numpy()
+
+
+def _split(mask: np.ndarray, size: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """Values of a first mask that are objects, and the labels they get in the result."""
+    mask = np.asarray(mask)
+    if mask.shape != size:
+        raise ValueError(f"first_mask has shape {mask.shape}, but the first frame needs {size}: resize it (nearest neighbour)")
+    if mask.dtype.kind not in "biu":
+        raise ValueError(f"first_mask holds {mask.dtype}; labels are integers, 0 for background and 1, 2, ... for objects")
+    values = [int(value) for value in np.unique(mask) if value != 0]
+    if not values:
+        raise ValueError("first_mask holds no object: every pixel is background")
+    if values == [VOID]:
+        return values, [1]
+    values = [value for value in values if value != VOID]
+    if values[0] < 0 or values[-1] > VOID:
+        raise ValueError(f"first_mask holds the label {values[0] if values[0] < 0 else values[-1]}; labels are 1 to 254")
+    return values, values
+
+
+def _check_frame(frame: np.ndarray, size: tuple[int, int] | None = None) -> None:
+    needed = (*(size or ("H", "W")), 3)
+    if frame.ndim != 3 or frame.shape[2] != 3 or (size and frame.shape[:2] != size):
+        raise FrameError(f"has shape {frame.shape}, but {needed} is needed: all frames are RGB and of the first one's size")
+    if frame.dtype != np.uint8:
+        raise FrameError(f"holds {frame.dtype}; frames are uint8, 0 to 255")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
