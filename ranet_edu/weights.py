@@ -1,10 +1,12 @@
-"""Where weights come from: shipped with the repository, ImageNet, or one of the authors' three checkpoints.
+"""Models by name, and where their weights come from: shipped with the repository, ImageNet, or the authors' checkpoints.
 
 Our own files are safetensors: half precision, with the network's configuration and the model card's facts as metadata.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +19,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ranet_edu.model.ranet import RANet
+    from ranet_edu.model.baselines import MatchingBaseline
+    from ranet_edu.model.ranet import RANet, RANetConfig
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "weights"
 DEFAULT = FOLDER / "ranet-lite.safetensors"
@@ -39,6 +42,29 @@ OFFICIAL_NAMES = (
     (r"R([123])\.[34]\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.residual.{m[2]}"),
 )
 OFFICIAL_UNUSED = re.compile(r"(p_1b|res_1b|p_2b|rank_A)\.")
+
+
+BASELINES = ("matching", "matching-average", "propagation")
+
+
+def open_model(name: str | Path = "default") -> RANet | MatchingBaseline:
+    """A model ready to segment, by the name that `ranet-edu segment --weights` takes.
+
+    "default" is the shipped `RANet.lite`; "matching", "matching-average" and "propagation" are the untrained baselines of
+    figure 1; anything else is a file: our safetensors (the network is the one they were saved from) or an authors' `.pth`.
+    """
+    from ranet_edu.model import baselines, ranet
+
+    if name == "propagation":
+        return baselines.PropagationBaseline.pretrained()
+    if name in BASELINES:
+        return baselines.MatchingBaseline.pretrained("average" if name == "matching-average" else "nearest")
+    path = DEFAULT if name == "default" else Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        return initialise(ranet.RANet(read_config(path)), path)
+    if path.exists():
+        return ranet.RANet.paper(path)
+    raise FileNotFoundError(f"no weights {str(name)!r}: name a file, 'default', or one of {', '.join(BASELINES)}")
 
 
 def initialise(model: RANet, weights: str | Path | None) -> RANet:
@@ -63,13 +89,14 @@ def load_file(model: RANet, path: str | Path) -> None:
 def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Mapping[str, str] | None = None) -> None:
     """Write the model's tensors as safetensors, by default in half precision; the file appears whole or not at all.
 
-    metadata: the model card's facts (data, command, seed, scores), all strings.
+    metadata: the model card's facts (data, command, seed, scores), all strings. The network's configuration is added.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: _for_file(tensor, half) for name, tensor in model.state_dict().items()}
     unfinished = path.with_name(path.name + ".part")
-    safetensors.torch.save_file(tensors, unfinished, metadata=dict(metadata or {}))
+    facts = {"config": json.dumps(dataclasses.asdict(model.config)), **(metadata or {})}
+    safetensors.torch.save_file(tensors, unfinished, metadata=facts)
     os.replace(unfinished, path)
 
 
@@ -94,6 +121,21 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """The facts that `save_weights` stored with the tensors, without reading the tensors."""
     with safetensors.safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
+
+
+def read_config(path: str | Path) -> RANetConfig:
+    """The configuration of the network that `save_weights` stored with the tensors."""
+    from ranet_edu.model.decoder import DecoderWidths, LevelWidths
+    from ranet_edu.model.ranet import RANetConfig
+
+    try:
+        fields = json.loads(read_metadata(path)["config"])
+        merge, skips, levels = fields["decoder"]
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} was not written by ranet-edu: it does not say which network it holds") from error
+    decoder = DecoderWidths(tuple(merge), tuple(skips), tuple(LevelWidths(*level) for level in levels))
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return RANetConfig(**plain | {"decoder": decoder})
 
 
 def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Tensor]) -> None:

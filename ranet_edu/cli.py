@@ -1,0 +1,233 @@
+"""`ranet-edu`: every command of the repository. Each subcommand reads its arguments, calls one function and prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ranet_edu.video.frames import FrameSource
+    from ranet_edu.video.segmenter import VideoSegmenter
+
+WEIGHTS_HELP = "default (shipped), matching, matching-average, propagation, or a .safetensors or .pth file"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Errors that a user can mend are one line on stderr, not a traceback."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError, ArithmeticError) as error:
+        print(f"ranet-edu {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"ranet-edu {options.command}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="ranet-edu", description="Video object segmentation with RANet.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_segment(commands.add_parser("segment", help="segment a video, given the mask of its first frame"))
+    _add_evaluate(commands.add_parser("evaluate", help="segment and score a DAVIS split, or score predictions"))
+    _add_train(commands.add_parser("train", help="train on still images, then on video"))
+    _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
+    return parser
+
+
+def _add_segment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", type=Path, help="a video file (MP4, MOV, AVI, WebM, GIF) or a folder of images")
+    parser.add_argument("--mask", type=Path, required=True, help="PNG of the first frame: indexed labels, or 0 and 255")
+    parser.add_argument(
+        "--out", type=Path, nargs="+", required=True, help="a folder for masks (indexed PNG), an .mp4 for an overlay, or both"
+    )
+    _add_segmenter(parser)
+    parser.set_defaults(run=segment)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations and ImageSets")
+    parser.add_argument("--year", choices=("2016", "2017"), default="2016")
+    parser.add_argument("--split", default="val", help="name of a split, a text file of sequence names, or 'all'")
+    parser.add_argument("--predictions", type=Path, help="score these masks instead of segmenting")
+    parser.add_argument("--out", type=Path, help="folder for predictions, per_sequence.csv and global.csv")
+    _add_segmenter(parser)
+    parser.set_defaults(run=evaluate)
+
+
+def _add_segmenter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
+    parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help="frame size that the network sees")
+    parser.add_argument("--template-crop", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--frame-crop", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--combine", choices=("softmax", "maximum"), default="softmax")
+    parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    from ranet_edu.training.config import add_arguments
+
+    parser.add_argument("stage", choices=("stills", "video"))
+    add_arguments(parser)
+    parser.set_defaults(run=train)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="WHAT")
+    davis = actions.add_parser("davis", help="download the official DAVIS archive (CC BY-NC)")
+    davis.add_argument("--year", choices=("2016", "2017"), default="2016")
+    davis.add_argument("--root", type=Path, default=Path("data/cache"), help="where to unpack (default: data/cache)")
+    davis.set_defaults(run=download)
+    sheet = actions.add_parser("sheet", help="draw training samples: template, previous mask, true mask")
+    sheet.add_argument("source", type=Path, nargs="+", help="a DAVIS folder, or folders of stills (images/ and masks/)")
+    sheet.add_argument("--out", type=Path, required=True, help="a PNG")
+    sheet.add_argument("--count", type=int, default=8)
+    sheet.add_argument("--split", default="train")
+    sheet.add_argument("--seed", type=int, default=0)
+    sheet.set_defaults(run=draw_sheet)
+
+
+def segment(options: argparse.Namespace) -> None:
+    """`ranet-edu segment`: masks as a folder, an overlay as MP4, or both, in one pass over the video."""
+    from ranet_edu.video.frames import open_frames
+    from ranet_edu.video.masks import read_mask
+
+    source, first_mask = open_frames(options.video), read_mask(options.mask)
+    if first_mask.shape != tuple(source.size):
+        raise ValueError(
+            f"{options.mask} is {first_mask.shape[1]} x {first_mask.shape[0]}, but the frames of {options.video} are "
+            f"{source.size[1]} x {source.size[0]}: draw the mask on the first frame at its own size"
+        )
+    segmenter = build_segmenter(options)
+    results = _with_progress(_pairs(segmenter, source, first_mask), source.count)
+    write_results(results, source, options.out)
+    print("wrote " + " and ".join(str(out) for out in options.out))
+
+
+def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: FrameSource, outs: list[Path]) -> None:
+    """Write (frame, label map) pairs to each of `outs`: an overlay where the name ends in .mp4, else a folder of masks."""
+    from contextlib import ExitStack
+
+    from ranet_edu.video.frames import VideoWriter
+    from ranet_edu.video.masks import overlay, write_mask
+
+    with ExitStack() as stack:
+        videos = [stack.enter_context(VideoWriter(out, source.fps)) for out in outs if out.suffix.lower() == ".mp4"]
+        folders = [out for out in outs if out.suffix.lower() != ".mp4"]
+        for index, (frame, labels) in enumerate(results):
+            name = source.names[index] if source.names else f"{index:05d}"
+            for folder in folders:
+                write_mask(folder / f"{name}.png", labels)
+            if videos:
+                painted = overlay(frame, labels)
+                for video in videos:
+                    video.write(painted)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """`ranet-edu evaluate`: a split segmented and scored, or masks made elsewhere scored."""
+    from ranet_edu.datasets.davis import DavisDataset
+    from ranet_edu.evaluation import benchmark
+
+    dataset = DavisDataset(options.davis, options.year, options.split)
+    if options.predictions:
+        results = benchmark.score_predictions(dataset, options.predictions)
+        if options.out:
+            benchmark.write_results(results, options.out)
+    elif options.out is None:
+        raise ValueError("say where the predictions go with --out, or which to score with --predictions")
+    else:
+        results = benchmark.evaluate(dataset, build_segmenter(options).segment, options.out, run=run_record(options))
+    print(benchmark.format_table(results))
+
+
+def run_record(options: argparse.Namespace) -> dict[str, object]:
+    """What the predictions depend on: kept beside them, so that a run is resumed with the same weights and options."""
+    names = ("weights", "canvas", "template_crop", "frame_crop", "combine", "previous")
+    return {name: getattr(options, name) for name in names}
+
+
+def train(options: argparse.Namespace) -> None:
+    """`ranet-edu train`: one stage, resumed where it stopped."""
+    from ranet_edu.training.stages import make_config
+    from ranet_edu.training.stages import train as run_stage
+
+    choices = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
+    print(f"wrote {run_stage(make_config(**choices))}")
+
+
+def download(options: argparse.Namespace) -> None:
+    """`ranet-edu data davis`."""
+    from ranet_edu.datasets.download import download_davis
+
+    print(f"DAVIS {options.year} is in {download_davis(options.root, options.year)}")
+
+
+def draw_sheet(options: argparse.Namespace) -> None:
+    """`ranet-edu data sheet`: what the network is shown while it trains."""
+    from ranet_edu.datasets.samples import sample_sheet
+    from ranet_edu.datasets.stills import StillPairs
+    from ranet_edu.datasets.triplets import VideoTriplets
+
+    if (options.source[0] / "JPEGImages").is_dir():
+        dataset = VideoTriplets(options.source[0], split=options.split, seed=options.seed)
+    else:
+        dataset = StillPairs(options.source, seed=options.seed)
+    sample_sheet(dataset, options.count, options.out)
+    print(f"wrote {options.out}")
+
+
+def build_segmenter(options: argparse.Namespace) -> VideoSegmenter:
+    """The segmenter that the options of `segment` and `evaluate` describe, on the chosen device."""
+    import torch
+
+    from ranet_edu.video.segmenter import VideoSegmenter
+    from ranet_edu.weights import open_model
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    model = open_model(options.weights).to(options.device or accelerator or "cpu")
+    return VideoSegmenter(
+        model,
+        template_crop=options.template_crop,
+        frame_crop=options.frame_crop,
+        combine=options.combine,
+        previous=options.previous,
+        canvas=options.canvas,
+    )
+
+
+def _pairs(
+    segmenter: VideoSegmenter, source: FrameSource, first_mask: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame with its label map; frames wait here until their map comes, one or two at a time."""
+    from collections import deque
+
+    waiting: deque[np.ndarray] = deque()
+
+    def remembered() -> Iterator[np.ndarray]:
+        for frame in source:
+            waiting.append(frame)
+            yield frame
+
+    for labels in segmenter.segment(remembered(), first_mask):
+        yield waiting.popleft(), labels
+
+
+def _with_progress(
+    results: Iterator[tuple[np.ndarray, np.ndarray]], count: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from tqdm import tqdm
+
+    return iter(tqdm(results, total=count, desc="segmenting", unit="frame"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
