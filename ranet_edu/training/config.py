@@ -77,8 +77,13 @@ class TrainingConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def to_json(self) -> dict[str, Any]:
-        """Fields as numbers, strings and lists: what checkpoints and weights files carry."""
+        """Fields as numbers, strings and lists."""
         return {name: _plain(value) for name, value in vars(self).items()}
+
+    def portable(self) -> dict[str, Any]:
+        """The same with names instead of paths: what checkpoints and weights carry from machine to machine."""
+        names = {"data": [Path(folder).name for folder in self.data], "init": Path(self.init).name}
+        return self.to_json() | names | {"out": self.out.name}
 
 
 def _plain(value: Any) -> Any:
@@ -88,23 +93,19 @@ def _plain(value: Any) -> Any:
 
 
 def check_same_run(saved: dict[str, Any], config: TrainingConfig) -> None:
-    """Raises `ValueError`, naming the fields, when `config` is not the run that `saved` (a `to_json`) began.
+    """Raises `ValueError`, naming the fields, when `config` is not the run that `saved` (a `portable`) began.
 
     Fields that do not change what is learnt may differ, and so may the data's place: only the folders' names count.
     """
-    now = config.to_json()
-    names = [f.name for f in dataclasses.fields(config) if not f.metadata["free"]]
-    changed = [name for name in names if _comparable(name, saved.get(name)) != _comparable(name, now[name])]
+    now = config.portable()
+    names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
+    changed = [name for name in names if saved.get(name) != now[name]]
     if changed:
         lines = "\n".join(f"  {name}: was {saved.get(name)}, now {now[name]}" for name in changed)
         raise ValueError(
             f"{config.out} holds a run with other options:\n{lines}\n"
             "Continue it with the options it was started with, or choose another folder with --out."
         )
-
-
-def _comparable(name: str, value: Any) -> Any:
-    return [Path(folder).name for folder in value] if name == "data" and value else value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

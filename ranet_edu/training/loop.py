@@ -224,7 +224,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         scaler = self.accelerator.scaler
         return {
-            "config": self.config.to_json(),
+            "config": self.config.portable(),
             "processes": self.accelerator.num_processes,
             "step": self.step,
             "seconds": self.seconds,
@@ -269,7 +269,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _export(self, path: Path, **facts: Any) -> None:
-        card = {"training": json.dumps(self.config.to_json()), "step": self.step, "seconds": round(self.seconds)}
+        card = {"training": json.dumps(self.config.portable()), "step": self.step, "seconds": round(self.seconds)}
         model = self.average.module if self.average else self.model
         save_weights(model, path, metadata={name: str(fact) for name, fact in (card | facts).items()})
 

@@ -10,14 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests and the script they start share tiny_run
 
 from tiny_run import SIZE  # noqa: E402
 
 from ranet_edu.training.stages import make_config  # noqa: E402
+from ranet_edu.video.masks import write_mask  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).parent / "tiny_run.py"
@@ -92,3 +95,42 @@ def _options(config) -> list[str]:
         elif name != "stage":
             options += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
     return options
+
+
+@pytest.fixture
+def draw_davis(tmp_path):
+    """Writes a DAVIS root whose sequences show a bright box: {name: [(top, left) of the box in each frame]}."""
+
+    def draw(sequences: dict[str, list[tuple[int, int]]]) -> Path:
+        root = tmp_path / "DAVIS"
+        for name, places in sequences.items():
+            for index, place in enumerate(places):
+                _draw_box(root / f"JPEGImages/480p/{name}/{index:05d}.jpg", root / f"Annotations/480p/{name}", place)
+        for split in ("train", "minival"):
+            (root / "ImageSets/2016").mkdir(parents=True, exist_ok=True)
+            (root / f"ImageSets/2016/{split}.txt").write_text("\n".join(sequences) + "\n")
+        return root
+
+    return draw
+
+
+@pytest.fixture
+def draw_stills(tmp_path):
+    """Writes a folder of three photos of a bright box with their masks."""
+
+    def draw() -> Path:
+        for index in range(3):
+            _draw_box(tmp_path / f"boxes/images/{index}.jpg", tmp_path / "boxes/masks", (10, 20 * index))
+        return tmp_path / "boxes"
+
+    return draw
+
+
+def _draw_box(image: Path, masks: Path, place: tuple[int, int]) -> None:
+    mask = np.zeros((60, 100), np.uint8)
+    mask[place[0] : place[0] + 20, place[1] : place[1] + 30] = 1
+    picture = np.random.default_rng(0).integers(0, 90, (60, 100, 3)).astype(np.uint8) + 150 * mask[..., None]
+    for folder in (image.parent, masks):
+        folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(image)
+    write_mask(masks / f"{image.stem}.png", mask)

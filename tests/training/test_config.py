@@ -32,12 +32,12 @@ def test_numbers_without_sense_are_refused_by_name(wrong):
 
 
 def test_a_run_may_be_continued_longer_and_elsewhere():
-    before = make_config("stills", out=Path("o"), data=("/here/ccp", "/here/horses")).to_json()
+    before = make_config("stills", out=Path("o"), data=("/here/ccp", "/here/horses")).portable()
     check_same_run(before, make_config("stills", out=Path("p"), data=("/there/ccp", "/there/horses"), steps=9))
 
 
 def test_a_run_with_other_options_is_refused_with_all_their_names():
-    before = make_config("stills", out=Path("o"), data=("ccp", "horses")).to_json()
+    before = make_config("stills", out=Path("o"), data=("ccp", "horses")).portable()
     with pytest.raises(ValueError) as refusal:
         check_same_run(before, make_config("stills", out=Path("o"), data=("ccp",), seed=3, batch=8))
     message = str(refusal.value)

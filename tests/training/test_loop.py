@@ -55,6 +55,7 @@ def test_a_finished_run_leaves_weights_logs_and_a_figure_and_does_not_start_agai
     }  # fmt: skip
     assert json.loads((config.out / "config.json").read_text())["seed"] == 0
     assert read_metadata(weights)["step"] == "12"
+    assert str(config.out.parent) not in str(read_metadata(weights)), "paths of this machine are nobody's business"
     before = rows(config.out / "log.csv")
     assert [row["step"] for row in before] == [3, 6, 9, 12]
     assert fit(config, TinyNet(), TinySamples()) == weights

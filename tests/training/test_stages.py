@@ -1,0 +1,90 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ranet_edu.model import RANet
+from ranet_edu.training.config import TrainingConfig
+from ranet_edu.training.stages import build_model, build_samples, build_validation, make_config, train
+from ranet_edu.weights import read_metadata
+
+MOVES = [(5 + index, 10 + 4 * index) for index in range(6)]
+
+
+@pytest.fixture
+def video_config(draw_davis, draw_stills, tmp_path) -> TrainingConfig:
+    data = (draw_davis({"one": MOVES, "two": MOVES[::-1]}), draw_stills())
+    return make_config("video", out=tmp_path / "run", data=data, size=(64, 96), init="none", workers=0, cpu=True)
+
+
+def test_presets_differ_and_unknown_ones_are_refused():
+    lite, paper = (make_config("stills", preset, out=Path("o"), data=("a",)) for preset in ("lite", "paper"))
+    assert (lite.optimizer, lite.iou, paper.optimizer, paper.iou) == ("adamw", 1.0, "adam", 0.0)
+    with pytest.raises(ValueError, match="no stage 'audio'"):
+        make_config("audio", out=Path("o"), data=("a",))
+    with pytest.raises(ValueError, match="preset 'huge'"):
+        make_config("video", "huge", out=Path("o"), data=("a",))
+
+
+def test_data_that_the_stage_cannot_do_without(draw_davis, draw_stills, tmp_path):
+    davis, stills = draw_davis({"one": MOVES}), draw_stills()
+    with pytest.raises(ValueError, match="stills stage needs at least one folder"):
+        build_samples(make_config("stills", out=tmp_path, data=(davis,)))
+    with pytest.raises(ValueError, match="video stage needs one DAVIS root"):
+        build_samples(make_config("video", out=tmp_path, data=(stills,)))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        build_samples(make_config("stills", out=tmp_path, data=(tmp_path / "nowhere",)))
+
+
+def test_the_video_stage_mixes_both_kinds_in_one_shape(video_config):
+    config = replace(video_config, rollout=2, objects=2)
+    samples = build_samples(config)
+    shares = [type(samples.datasets[part]).__name__ for part in (0, 1)]
+    assert shares == ["VideoTriplets", "StillPairs"] and samples.shares.tolist() == [0.65, 0.35]
+    for index in range(6):
+        assert samples[index].frames.shape == (2, 3, 64, 96)
+        assert samples[index].true_masks.shape == (2, 2, 64, 96)
+
+
+def test_the_mixtures_choice_says_nothing_about_the_still_that_is_chosen(video_config):
+    """One seed for all parts would paste either all stills of the mixture or none: both draw the same first number."""
+    mixture = build_samples(video_config)
+    assert len({mixture.seed, *(part.seed for part in mixture.datasets)}) == 3
+
+
+def test_no_share_of_stills_is_video_only(video_config):
+    assert len(build_samples(replace(video_config, stills_share=0.0)).datasets) == 1
+
+
+def test_the_seed_decides_the_samples(video_config):
+    first, again = (build_samples(video_config)[3] for _ in range(2))
+    other = build_samples(replace(video_config, seed=1))[3]
+    assert torch.equal(first.frames, again.frames) and not torch.equal(first.frames, other.frames)
+
+
+def test_validation_needs_an_interval_and_davis(video_config, draw_stills):
+    assert build_validation(video_config) is None
+    assert len(build_validation(replace(video_config, validate_every=5)).sequences) == 2
+    stills_only = replace(video_config, stage="stills", validate_every=5, data=(draw_stills(),))
+    assert build_validation(stills_only) is None
+
+
+def test_a_stage_starts_from_a_weights_file(video_config, tmp_path):
+    from ranet_edu.weights import save_weights
+
+    save_weights(build_model(video_config), tmp_path / "start.safetensors", half=False)
+    one, two = (build_model(replace(video_config, init=str(tmp_path / "start.safetensors"))) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_a_whole_stage_from_files_to_weights_that_load(video_config):
+    config = replace(video_config, steps=2, batch=2, rollout=2, log_every=1, validate_every=2, validation_frames=4)
+    weights = train(config)
+    assert read_metadata(weights)["step"] == "2"
+    RANet.lite(weights=weights)
+    RANet.lite(weights=config.out / "best.safetensors")
+    with open(config.out / "validation.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert row["step"] == "2" and 0 <= float(row["J&F"]) <= 1
