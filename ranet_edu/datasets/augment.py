@@ -106,7 +106,7 @@ class Pose:
     flip: bool = False
 
     def towards(self, other: Pose, amount: float) -> Pose:
-        """The pose `amount` of the way from this one to `other` (0: this one, 1: the other, beyond: extrapolated)."""
+        """The pose `amount` of the way from this one to `other` (0: this, 1: the other; mirrored as this one)."""
 
         rotation = self.rotation + amount * (other.rotation - self.rotation)
         scale = self.scale * (other.scale / self.scale) ** amount
@@ -114,8 +114,8 @@ class Pose:
         return Pose(rotation, scale, (x, y), self.bend + amount * (other.bend - self.bend), self.flip)
 
 
-def random_pose(rng: np.random.Generator, limits: PoseRange = PAPER_RANGE, flip: bool | None = None) -> Pose:
-    """A pose uniform within `limits` (scale: log-uniform; bend: with a random strength). `flip` fixes the mirroring."""
+def random_pose(rng: np.random.Generator, limits: PoseRange = PAPER_RANGE) -> Pose:
+    """A pose uniform within `limits` (scale: log-uniform; bend: with a random strength)."""
     low, high = np.log(limits.scale)
     strength = rng.uniform(0.2, 1.0) * limits.bend
     return Pose(
@@ -123,7 +123,7 @@ def random_pose(rng: np.random.Generator, limits: PoseRange = PAPER_RANGE, flip:
         scale=math.exp(rng.uniform(low, high)),
         shift=tuple(rng.uniform(-limits.shift, limits.shift, 2)),
         bend=rng.uniform(-strength, strength, (GRID * GRID, 2)),
-        flip=bool(rng.random() < limits.flip) if flip is None else flip,
+        flip=bool(rng.random() < limits.flip),
     )
 
 

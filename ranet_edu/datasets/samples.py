@@ -84,8 +84,8 @@ def render(scene: Scene, window: Window, canvas: tuple[int, int], image: bool = 
     With `image=False` only the masks are rendered, which is all that a previous mask needs.
     """
     masks = np.zeros((scene.objects + 1, *canvas), bool)  # the last one, index DISTRACTOR, collects the distractors
-    valid = augment.inside_scene(window, canvas, scene.size)
-    picture = None
+    inside = augment.inside_scene(window, canvas, scene.size)
+    picture, valid = None, inside.copy()
     for layer in scene.layers:
         points = augment.sampling_map(window, canvas, layer.placement, layer.pose)
         covers = [augment.warp_mask(mask, points) for mask in layer.masks]
@@ -96,6 +96,7 @@ def render(scene: Scene, window: Window, canvas: tuple[int, int], image: bool = 
         for slot, cover in zip(layer.slots, covers, strict=True):
             masks &= cover <= 127
             masks[slot] |= cover > 127
+    masks &= inside
     return View(picture, masks[: scene.objects], masks[DISTRACTOR], valid)
 
 
@@ -161,7 +162,7 @@ def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, fram
     window = _window(rng, previous, canvas, 0.8 if empty else recipe.whole, recipe.grow, jitter=0.12)
     before = render(previous, window, canvas, image=False)
     guesses = np.zeros(before.masks.shape, np.float32) if empty else _guesses(rng, before, recipe.mistakes)
-    guesses *= augment.inside_scene(window, canvas, previous.size)
+    guesses *= augment.inside_scene(window, canvas, previous.size)  # mistakes don't reach the letterbox either
     colour = augment.random_colour(rng, recipe.colour)
     shown = _shown(rng, template, template_window, canvas, colour, recipe)
     colour = augment.random_colour(rng, 0.3 * recipe.colour, around=colour)

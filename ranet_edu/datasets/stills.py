@@ -168,7 +168,7 @@ def _as_255(masks: np.ndarray) -> np.ndarray:
 def _moments(rng: np.random.Generator, layer: Layer, rollout: int) -> list[Layer]:
     """The layer in the template, on the frame before, and on each of `rollout` frames of one smooth motion."""
     camera = not layer.slots  # a mere background moves with the camera, and less than things do
-    goal = random_pose(rng, CAMERA_RANGE if camera else PAPER_RANGE, flip=layer.pose.flip)
+    goal = random_pose(rng, CAMERA_RANGE if camera else PAPER_RANGE)
     current = layer.pose.towards(goal, rng.uniform(0.2, 1.0))
     amount = math.exp(rng.uniform(math.log(0.02), math.log(0.25))) * (0.3 if camera else 1.0)
     following = nearby_pose(rng, current, amount)

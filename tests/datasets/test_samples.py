@@ -108,9 +108,9 @@ class TestMakeSample:
         assert (sample.previous_masks[0].round() == sample.true_masks[0, 0]).all()
 
     def test_the_frame_s_window_follows_the_previous_mask(self, scene: Scene) -> None:
-        """The object jumps away between two frames: the window stays where the object was."""
-        gone = replace(scene, layers=[replace(scene.layers[0], pose=Pose(shift=(0.25, 0)))])
-        sample = make_sample(np.random.default_rng(0), scene, scene, [gone], CANVAS, PLAIN)
+        """The object jumps away between two frames: the window stays where it was before."""
+        first, gone = (replace(scene, layers=[replace(scene.layers[0], pose=Pose(shift=(x, 0)))]) for x in (0.4, 0.25))
+        sample = make_sample(np.random.default_rng(0), first, scene, [gone], CANVAS, PLAIN)
         columns = torch.arange(CANVAS[1])
         previous = columns[sample.previous_masks[0].any(0)].float().mean()
         assert previous == pytest.approx(CANVAS[1] / 2, abs=8)
@@ -132,12 +132,22 @@ class TestMakeSample:
             assert sample.previous_masks.sum(0).max() <= 1 + 1e-6 and sample.previous_masks.min() >= 0
 
     def test_letterbox_has_the_fill_and_no_guess(self, scene: Scene) -> None:
-        scene = replace(scene, size=(120, 100))
+        scene = replace(pasted(scene, 0, (95, 60)), size=(120, 100))  # it sticks out of the frame
         recipe = replace(PLAIN, whole=1, whole_template=1, colour=1, mistakes=2)
-        sample = make_sample(np.random.default_rng(0), scene, scene, [scene], CANVAS, recipe)
         fill = torch.tensor(augment.FILL, dtype=torch.uint8)[:, None, None]
-        assert (sample.frames[0, ..., :20] == fill).all() and (sample.template[..., -20:] == fill).all()
-        assert not sample.valid[0, :, :20].any() and not sample.previous_masks[..., :20].any()
+        for seed in range(20):
+            sample = make_sample(np.random.default_rng(seed), scene, scene, [scene], CANVAS, recipe)
+            assert (sample.frames[0, ..., :20] == fill).all() and (sample.template[..., -20:] == fill).all()
+            assert not sample.template_masks[..., -20:].any() and not sample.true_masks[..., -20:].any()
+            assert not sample.valid[0, :, :20].any() and not sample.previous_masks[..., :20].any()
+
+    def test_a_guess_may_fall_for_the_distractor(self, scene: Scene) -> None:
+        recipe = replace(PLAIN, whole=1, mistakes=1)
+        other = render(scene, augment.whole_window(SIZE, CANVAS), CANVAS).distractor
+        rngs = map(np.random.default_rng, range(60))
+        samples = [make_sample(rng, scene, scene, [scene], CANVAS, recipe) for rng in rngs]
+        fallen = np.mean([sample.previous_masks[0].numpy()[other].mean() > 0.4 for sample in samples])
+        assert 0.08 < fallen < 0.4
 
 
 class Numbered(Dataset):

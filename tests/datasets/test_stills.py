@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ranet_edu.datasets.augment import mask_box
 from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample
-from ranet_edu.datasets.stills import StillPairs, cut_out, find_stills, scene_in_photo, shuffled
+from ranet_edu.datasets.stills import StillPairs, _moments, cut_out, find_stills, scene_in_photo, shuffled
 
 CANVAS = (64, 112)
 CLEAN = Recipe(colour=0, degrade=0)
@@ -115,6 +115,11 @@ class TestStillPairs:
         assert same(a[3], b[3])
         assert not same(a[3], a[4]) and not same(a[3], StillPairs(folder, CANVAS, seed=2)[3])
 
+    def test_one_object_never_looks_the_same_twice(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((120, 160), (80, 60)))
+        pairs = StillPairs(tmp_path, CANVAS)
+        assert not any(same(pairs[3], pairs[index]) for index in (4, 1003, 2**16 + 3))
+
     def test_workers_change_nothing(self, folder: Path) -> None:
         pairs = StillPairs(folder, CANVAS, objects=2, length=6)
         alone = list(DataLoader(pairs, batch_size=2))
@@ -186,6 +191,19 @@ class TestStillPairs:
 
 
 class TestScenes:
+    def test_moments_are_one_smooth_motion(self, folder: Path) -> None:
+        """Mirrored alike; the frame before and two rollout frames are evenly spaced, and nearer than the template."""
+        still, steps, leaps = find_stills(folder)[0], [], []
+        for seed in range(20):
+            layer = cut_out(np.random.default_rng(seed), still, 1, (100, 170), 0)
+            template, previous, first, second = (x.pose for x in _moments(np.random.default_rng(seed), layer, 2))
+            assert template == layer.pose and len({x.flip for x in (template, previous, first, second)}) == 1
+            assert second.rotation - first.rotation == pytest.approx(first.rotation - previous.rotation)
+            np.testing.assert_allclose(second.bend - first.bend, first.bend - previous.bend)
+            steps.append(abs(second.rotation - first.rotation))
+            leaps.append(abs(first.rotation - template.rotation))
+        assert 0 < np.mean(steps) < 0.3 * np.mean(leaps)
+
     @pytest.mark.parametrize("photo", [(400, 264), (300, 400), (225, 400), (183, 276)])
     def test_pasting_scenes_are_wide_and_inside_the_photo(self, photo: tuple[int, int]) -> None:
         for seed in range(20):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from ranet_edu.datasets.augment import Pose
 from ranet_edu.datasets.davis import DavisDataset
-from ranet_edu.datasets.samples import Recipe, Sample
+from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample
 from ranet_edu.datasets.triplets import VideoTriplets
 
 CANVAS = (64, 112)
@@ -55,6 +56,12 @@ def test_workers_change_nothing(davis: Path) -> None:
     assert len(alone) == 3 and all(same(a, b) for a, b in zip(alone, shared, strict=True))
 
 
+def test_any_frame_that_shows_the_object_may_be_the_template(davis: Path) -> None:
+    videos = triplets(davis)
+    frames = {videos._template(np.random.default_rng(seed), videos.videos["leaving"])[0] for seed in range(80)}
+    assert frames == {0, 1, 2, 3, 6, 7, 8}
+
+
 def test_shapes_with_a_rollout_and_objects(davis: Path) -> None:
     sample = triplets(davis, rollout=3, objects=2)[0]
     assert [tuple(x.shape) for x in sample] == [
@@ -93,6 +100,8 @@ def test_one_object_of_many_leaves_the_others_as_distractors(davis: Path) -> Non
         assert 0 < sample.template_masks.sum() < 0.2 * CANVAS[0] * CANVAS[1]
         colours.add(tuple((sample.template[:, sample.template_masks[0] > 0].float().median(1).values > 128).tolist()))
     assert len(colours) == 3
+    layer = videos._scene(three[0], 0, [2], Pose()).layers[0]
+    assert layer.slots == (0, DISTRACTOR, DISTRACTOR) and len(layer.masks) == 3
 
 
 def test_objects_a_video_lacks_are_empty(davis: Path) -> None:
