@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import FrameType
@@ -56,13 +57,15 @@ class Checkpoints:
 
 
 class StopSignals:
-    """Within this context Ctrl-C and SIGTERM only set `received`; the second one acts as usual.
+    """Within this context Ctrl-C and SIGTERM only set `received`; a second one, a second later, acts as usual.
 
-    Outside the main thread, where Python allows no handlers, signals act as usual.
+    (`torchrun` passes on the Ctrl-C that its processes have had from the terminal: one key arrives twice.) Outside the
+    main thread, where Python allows no handlers, signals act as usual.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -75,8 +78,11 @@ class StopSignals:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since >= 1:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

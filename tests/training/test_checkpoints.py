@@ -65,12 +65,22 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
         kept.load()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_waits_and_the_second_does_not(number):
-    before = signal.getsignal(number)
+def test_the_first_signal_waits_and_the_second_does_not(monkeypatch):
+    before, now = signal.getsignal(signal.SIGINT), 100.0
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
     with StopSignals() as stop:
         assert stop.received is None
-        os.kill(os.getpid(), number)
-        assert stop.received == number
-        assert signal.getsignal(number) is before
-    assert signal.getsignal(number) is before
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # the same wish, passed on by torchrun
+        assert stop.received == signal.SIGTERM
+        now += 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_handlers_are_given_back_when_nothing_happened():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
