@@ -26,7 +26,8 @@ CONDA_ONLY = {"python", "pip"}
 
 # What each part of the package may import, lowest first (DESIGN: show, training, evaluation, course -> video -> model;
 # datasets stands beside video and may use its masks and frames; nothing imports cli or show).
-NETWORK = {"model", "weights"}  # RANet.lite() loads its weights, and weights.py builds the network that a file describes
+# RANet.lite() loads its weights, and weights.py builds the network that a file describes.
+NETWORK = {"model", "weights"}
 PARTS_BELOW = {
     "model": NETWORK,
     "weights": NETWORK,
