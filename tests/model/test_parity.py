@@ -67,6 +67,21 @@ def test_the_seeded_numbers_are_those_of_the_reference(parity, state_dict):
         assert expected == pytest.approx(np.array([sums([array.astype(np.float64)]) for array in fed]), rel=1e-12)
 
 
+def test_shapes(case):
+    _, template, trace, _ = case
+    count = trace.logits.shape[1]
+    assert template.shape == (512, 15, 27)
+    sizes = [tuple(level.shape) for level in trace.features.levels]
+    assert sizes[:3] == [(1, 64, 240, 432), (1, 256, 120, 216), (1, 512, 60, 108)]
+    assert sizes[3:] == [(1, 1024, 30, 54), (1, 2048, 15, 27)]
+    assert trace.features.matching.shape == (1, 512, 30, 54)
+    assert trace.maps.shape == (1, 405, 30, 54)
+    assert trace.ranked.maps.shape == (1, count, 2, 256, 30, 54)
+    assert trace.ranked.background_scores.shape == (1, count, count * 405)
+    assert trace.merged.shape == (1, count, 2, 128, 60, 108)
+    assert trace.probabilities.shape == (1, count, 480, 864)
+
+
 def test_features(case):
     _, _, trace, expected = case
     for index, (level, (channels, rows, columns)) in enumerate(zip(trace.features.levels, LEVEL_STEPS, strict=True)):

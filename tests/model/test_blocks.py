@@ -1,0 +1,88 @@
+"""ranet_edu.model.blocks: each block against its definition, written with means, variances and single convolutions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ranet_edu.model.blocks import ConvBlock, InstanceNorm, MultiScaleBlock, ResBlock, upsample
+
+
+def normalised(x):
+    """Each channel of each image to mean 0 and variance 1."""
+    centred = x - x.mean((2, 3), keepdim=True)
+    return centred / (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+
+
+@pytest.fixture
+def x():
+    return 3 * torch.randn(2, 4, 9, 14) + 1
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_conv_block(x, kernel_size):
+    block = ConvBlock(4, 6, kernel_size)
+    expected = F.conv2d(normalised(x).clamp(min=0), block.conv.weight, block.conv.bias, padding=kernel_size // 2)
+    assert block.conv.kernel_size == (kernel_size, kernel_size)
+    torch.testing.assert_close(block(x), expected)
+    assert block(x).shape == (2, 6, 9, 14)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_res_block(x, dilation):
+    block = ResBlock(4, 3, dilation)
+    inner = normalised(F.conv2d(x, block.conv1.weight)).clamp(min=0)
+    inner = normalised(F.conv2d(inner, block.conv2.weight, padding=dilation, dilation=dilation)).clamp(min=0)
+    expected = (x + normalised(F.conv2d(inner, block.conv3.weight))).clamp(min=0)
+    torch.testing.assert_close(block(x), expected)
+    assert [tuple(p.shape) for p in block.parameters()] == [(3, 4, 1, 1), (3, 3, 3, 3), (4, 3, 1, 1)]  # no biases
+
+
+def test_multi_scale_block(x):
+    block = MultiScaleBlock(4, 2)
+    expected = sum(
+        F.conv2d(x, branch.weight, padding=dilation, dilation=dilation)
+        for branch, dilation in zip(block.branches, (1, 3, 6), strict=True)
+    )
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_multi_scale_block_sees_as_far_as_its_largest_dilation():
+    block = MultiScaleBlock(1, 1)
+    point = torch.zeros(1, 1, 15, 15)
+    point[..., 7, 7] = 1
+    rows = block(point)[0, 0].abs().sum(1).nonzero().flatten().tolist()
+    assert rows == [1, 4, 6, 7, 8, 10, 13]  # 7, and 1, 3 and 6 to both sides
+
+
+def test_norms_use_each_image_alone_and_track_nothing(x):
+    block = ConvBlock(4, 6)
+    before = block(x)
+    block.train()(10 * x)
+    torch.testing.assert_close(block.eval()(x), before, rtol=0, atol=0)
+    torch.testing.assert_close(block(x[1:]), before[1:])
+    assert list(block.state_dict()) == ["conv.weight", "conv.bias"]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_map_of_one_pixel_becomes_zero(mode):
+    norm = InstanceNorm(3).train(mode)
+    assert torch.equal(norm(torch.randn(2, 3, 1, 1)), torch.zeros(2, 3, 1, 1))
+    assert norm(torch.randn(2, 3, 1, 2)).abs().min() > 0.9
+
+
+def test_upsample_returns_what_fits_already(x):
+    assert upsample(x, (9, 14), align_corners=True) is x
+
+
+def test_upsample_with_corners_aligned_keeps_them():
+    x = torch.randn(1, 1, 3, 4)
+    finer = upsample(x, (7, 10), align_corners=True)
+    torch.testing.assert_close(finer[0, 0, ::3, ::3], x[0, 0])  # every third pixel is a pixel of the coarse map
+    torch.testing.assert_close(finer[0, 0, 0, 1], (2 * x[0, 0, 0, 0] + x[0, 0, 0, 1]) / 3)
+
+
+def test_upsample_without_corners_aligned_keeps_centres():
+    line = upsample(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2), (1, 4), align_corners=False)
+    torch.testing.assert_close(line.flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))
