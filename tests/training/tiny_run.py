@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
@@ -23,6 +24,13 @@ from ranet_edu.training.stages import make_config
 SIZE = (16, 24)
 
 
+@dataclass(frozen=True)
+class TinyNetConfig:
+    """What `save_weights` stores beside the tensors."""
+
+    dropout: float = 0.0
+
+
 class TinyNet(nn.Module):
     """RANet's interface. An object is what looks like the template's mean feature under its mask.
 
@@ -31,6 +39,7 @@ class TinyNet(nn.Module):
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
+        self.config = TinyNetConfig(dropout)
         torch.manual_seed(1)
         self.encoder = nn.ModuleDict({"backbone": nn.Conv2d(3, 4, 3, padding=1)})
         first, last = nn.Conv2d(9, 8, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
