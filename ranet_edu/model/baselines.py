@@ -71,7 +71,8 @@ class MatchingBaseline(nn.Module):
     def forward(self, frames: Tensor, template: Tensor, template_masks: Tensor, previous_masks: Tensor) -> Tensor:
         """Probabilities (B, N, H, W), with the arguments of `RANet.forward`; `previous_masks` only tells N."""
         maps = similarity_maps(template, self.encode_template(frames))  # (B, K, h, w)
-        masks = F.adaptive_avg_pool2d(template_masks.to(maps.dtype), template.shape[-2:]).flatten(2)  # (B, N, K)
+        hard = (template_masks >= 0.5).to(maps.dtype)
+        masks = F.adaptive_avg_pool2d(hard, template.shape[-2:]).flatten(2)  # (B, N, K), shares of cells
         scores = [self._evidence(maps, mask) for mask in masks.unbind(1)]
         probabilities = torch.stack(scores, dim=1).mul(self.sharpness).sigmoid()
         return F.interpolate(probabilities, size=frames.shape[-2:], mode="bilinear")
@@ -79,7 +80,8 @@ class MatchingBaseline(nn.Module):
     def _evidence(self, maps: Tensor, mask: Tensor) -> Tensor:
         """Cosine of the best matches inside minus outside of one object: (B, K, h, w), (B, K) -> (B, h, w)."""
         inside = mask >= mask.amax(1, keepdim=True).clamp(max=0.5)  # a small object keeps its fullest cell
-        return self._best(maps, inside) - self._best(maps, mask < 0.5)
+        inside = inside & (mask > 0)  # an object that was lost has none
+        return self._best(maps, inside) - self._best(maps, ~inside)
 
     def _best(self, maps: Tensor, chosen: Tensor) -> Tensor:
         """Mean of the (at most) `neighbours` best similarities among the chosen template cells; -1 where there are none."""
