@@ -9,7 +9,8 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,6 @@ OFFICIAL_NAMES = (
     (r"R([123])\.[34]\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.residual.{m[2]}"),
 )
 OFFICIAL_UNUSED = re.compile(r"(p_1b|res_1b|p_2b|rank_A)\.")
-
 
 BASELINES = ("matching", "matching-average", "propagation")
 
@@ -96,8 +96,11 @@ def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Ma
     tensors = {name: _for_file(tensor, half) for name, tensor in model.state_dict().items()}
     unfinished = path.with_name(path.name + ".part")
     facts = {"config": json.dumps(dataclasses.asdict(model.config)), **(metadata or {})}
-    safetensors.torch.save_file(tensors, unfinished, metadata=facts)
-    os.replace(unfinished, path)
+    try:
+        safetensors.torch.save_file(tensors, unfinished, metadata=facts)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def load_weights(model: RANet, path: str | Path) -> None:
@@ -110,32 +113,33 @@ def load_weights(model: RANet, path: str | Path) -> None:
         raise FileNotFoundError(
             f"no weights at {path}; use weights='imagenet' (encoder only), weights=None (random) or the path of a file"
         )
-    try:
+    with _named(path):
         tensors = safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
     _load(model, tensors, str(path))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The facts that `save_weights` stored with the tensors, without reading the tensors."""
-    with safetensors.safe_open(path, framework="pt") as file:
+    """The facts that `save_weights` stored with the tensors, without reading the tensors. Errors as `load_weights`."""
+    with _named(path), safetensors.safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
 
 def read_config(path: str | Path) -> RANetConfig:
-    """The configuration of the network that `save_weights` stored with the tensors."""
+    """The configuration of the network that `save_weights` stored with the tensors. Errors as `load_weights`."""
     from ranet_edu.model.decoder import DecoderWidths, LevelWidths
     from ranet_edu.model.ranet import RANetConfig
 
+    stored = read_metadata(path).get("config")
+    if stored is None:
+        raise ValueError(f"{path} was not written by ranet-edu: it does not say which network it holds")
     try:
-        fields = json.loads(read_metadata(path)["config"])
+        fields = json.loads(stored)
         merge, skips, levels = fields["decoder"]
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} was not written by ranet-edu: it does not say which network it holds") from error
-    decoder = DecoderWidths(tuple(merge), tuple(skips), tuple(LevelWidths(*level) for level in levels))
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return RANetConfig(**plain | {"decoder": decoder})
+        decoder = DecoderWidths(tuple(merge), tuple(skips), tuple(LevelWidths(*level) for level in levels))
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        return RANetConfig(**plain | {"decoder": decoder})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds a network that this version of ranet-edu does not know ({error})") from error
 
 
 def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Tensor]) -> None:
@@ -221,17 +225,28 @@ def _read_official(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> tup
         contents, origin = path_or_state_dict, "the state dict"
     else:
         contents, origin = _read_checkpoint(Path(path_or_state_dict)), str(path_or_state_dict)
+    if not isinstance(contents, Mapping):
+        raise ValueError(f"{origin} holds a {type(contents).__name__} and not a network's tensors by name")
     contents = contents.get("state_dict", contents)
     return {name.removeprefix("module."): tensor for name, tensor in contents.items()}, origin
 
 
-def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
+def _read_checkpoint(path: Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each way in which a file can be broken
         raise ValueError(f"{path} is not a PyTorch checkpoint ({error}); download it again") from error
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Errors of the safetensors library, with the name of the file."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
 
 
 def _skip_name(level: int, scale: int, rest: str) -> str:
