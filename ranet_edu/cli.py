@@ -46,7 +46,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, help="a video file (MP4, MOV, AVI, WebM, GIF) or a folder of images")
     parser.add_argument("--mask", type=Path, required=True, help="PNG of the first frame: indexed labels, or 0 and 255")
     parser.add_argument(
-        "--out", type=Path, nargs="+", required=True, help="a folder for masks (indexed PNG), an .mp4 for an overlay, or both"
+        "--out", type=Path, nargs="+", required=True, help="a folder for masks (indexed PNG), an .mp4 to watch, or both"
     )
     _add_segmenter(parser)
     parser.set_defaults(run=segment)
@@ -113,7 +113,7 @@ def segment(options: argparse.Namespace) -> None:
 
 
 def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: FrameSource, outs: list[Path]) -> None:
-    """Write (frame, label map) pairs to each of `outs`: an overlay where the name ends in .mp4, else a folder of masks."""
+    """Write (frame, label map) pairs to each of `outs`: an overlay where it ends in .mp4, else a folder of masks."""
     from contextlib import ExitStack
 
     from ranet_edu.video.frames import VideoWriter

@@ -1,8 +1,8 @@
 """The two frameworks that RANet joins: matching only and propagation only (figure 1, a and b).
 
 Both look through an ImageNet backbone that never saw a mask, and work untrained: what they get right, features alone
-get right; what they get wrong is what the rest of the network is for. They take RANet's place in the video loop. Compared
-with it in notebook 01, and taken apart in notebook 04.
+get right; what they get wrong is what the rest of the network is for. They take RANet's place in the video loop.
+Compared with it in notebook 01, and taken apart in notebook 04.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class MatchingBaseline(nn.Module):
     """Matching only: a pixel belongs to what its best matches in the template belong to.
 
     matching: "nearest" compares the single best match in the object with the best one outside of it (as PML, [8]);
-    "average" compares the means of the `neighbours` best (VideoMatch's soft matching, [19]). The previous mask is not used.
+    "average" compares the means of the `neighbours` best (VideoMatch's soft matching, [19]). The previous mask is not
+    used.
     level: the scale that is matched, 4 is 1/16. sharpness: how fast a difference of cosines becomes certainty.
     config: backbone, normalisation and canvas are taken from it.
     """
@@ -84,7 +85,7 @@ class MatchingBaseline(nn.Module):
         return self._best(maps, inside) - self._best(maps, ~inside)
 
     def _best(self, maps: Tensor, chosen: Tensor) -> Tensor:
-        """Mean of the (at most) `neighbours` best similarities among the chosen template cells; -1 where there are none."""
+        """Mean of the (at most) `neighbours` best similarities among the chosen template cells; -1 without any."""
         candidates = maps.masked_fill(~chosen[:, :, None, None], -1.0)
         if self.neighbours == 1:
             return candidates.amax(1)
@@ -97,7 +98,8 @@ class PropagationBaseline(MatchingBaseline):
     """Propagation only: the mask of the frame before, moved by matching within a few cells of the same place.
 
     Frame by frame the template is the last frame with its predicted mask, so that nothing remembers the first: errors
-    stay and grow, the drift of propagation methods (§1). reach: how many cells of 16 pixels something may move in a frame.
+    stay and grow, the drift of propagation methods (§1). reach: how many cells of 16 pixels something may move in a
+    frame.
     """
 
     template_from = "previous"

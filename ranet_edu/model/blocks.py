@@ -1,7 +1,7 @@
 """The convolution blocks that encoder, ranking network and decoder are made of (supplementary, figure 2).
 
-Every block normalises, activates and then convolves, in this order, so that a block can be fed with anything: similarity
-maps, skip features or the output of another block. Built in notebook 06.
+Every block normalises, activates and then convolves, in this order, so that a block can be fed with anything:
+similarity maps, skip features or the output of another block. Built in notebook 06.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class ConvBlock(nn.Module):
 class ResBlock(nn.Module):
     """Res_Block of the paper: a bottleneck of 1x1, 3x3 and 1x1 bias-free convolutions around an identity.
 
-    (B, C, H, W) -> (B, C, H, W), non-negative. An instance norm follows each convolution, a ReLU the first two and the sum.
+    (B, C, H, W) -> (B, C, H, W), non-negative. An instance norm follows each convolution, a ReLU the first two and the
+    sum.
     """
 
     def __init__(self, channels: int, inner_channels: int, dilation: int = 1) -> None:

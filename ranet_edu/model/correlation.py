@@ -1,4 +1,4 @@
-"""Similarity maps: every template pixel looked for in every place of the current frame (equation 1). Built in notebook 03."""
+"""Similarity maps: every template pixel looked for all over the current frame (equation 1). Built in notebook 03."""
 
 from __future__ import annotations
 

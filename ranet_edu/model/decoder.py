@@ -23,8 +23,8 @@ class LevelWidths(NamedTuple):
 class DecoderWidths(NamedTuple):
     """Channels of merge module and decoder; the defaults of `RANetConfig` are the paper's.
 
-    merge: Conv_Block, inside of the Res_Block, second Conv_Block. skips: from the level's own scale, the next coarser, and
-    the one after. levels: at 1/8, 1/4 and 1/2.
+    merge: Conv_Block, inside of the Res_Block, second Conv_Block. skips: from the level's own scale, the next coarser,
+    and the one after. levels: at 1/8, 1/4 and 1/2.
     """
 
     merge: tuple[int, int, int]

@@ -20,7 +20,8 @@ from ranet_edu.model.blocks import ConvBlock, upsample
 class FrameFeatures(NamedTuple):
     """What the encoder sees in a frame.
 
-    levels: five maps of features, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the frame, finest first: the decoder's skip features.
+    levels: five maps of features, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the frame, finest first: the decoder's skip
+    features.
     matching: (B, C, H, W), one vector of unit length per location: what templates are correlated with.
     """
 
@@ -31,8 +32,8 @@ class FrameFeatures(NamedTuple):
 class ResNetBackbone(nn.Module):
     """torchvision's ResNet with every batch norm replaced by an affine instance norm (§3.4).
 
-    (B, 3, H, W) -> maps at 1/2 (the stem after its ReLU), 1/4, 1/8, 1/16 and 1/32. An instance norm tracks no statistics:
-    each frame is normalised by its own, when training and when testing.
+    (B, 3, H, W) -> maps at 1/2 (the stem after its ReLU), 1/4, 1/8, 1/16 and 1/32. An instance norm tracks no
+    statistics: each frame is normalised by its own, when training and when testing.
     """
 
     def __init__(self, name: str) -> None:

@@ -107,7 +107,8 @@ class RANet(nn.Module):
     """Segments a frame, given a template frame with its masks and the masks of the frame before.
 
     Frames are float (B, 3, H, W), RGB, normalised by `normalize`. Masks are (B, N, H, W) in [0, 1], one for each of N
-    objects. The template is the video's first frame (`template_from`). Build one with `RANet.paper()` or `RANet.lite()`; a `RANetConfig` changes any part.
+    objects. The template is the video's first frame (`template_from`). Build one with `RANet.paper()` or
+    `RANet.lite()`; a `RANetConfig` changes any part.
     """
 
     def __init__(self, config: RANetConfig) -> None:
@@ -135,7 +136,8 @@ class RANet(nn.Module):
     def paper(cls, weights: str | Path | None = None, **changes: object) -> RANet:
         """The paper's network: ResNet-101, 480 x 864, 64.5 M parameters with the authors' unused ones.
 
-        weights: None (random), "imagenet" (torchvision's, downloaded), or a file: ours or one of the authors' checkpoints.
+        weights: None (random), "imagenet" (torchvision's, downloaded), or a file: ours or one of the authors'
+        checkpoints.
         changes: fields of `RANetConfig`, such as `ranking="maximum"`.
         """
         from ranet_edu.weights import initialise

@@ -4,14 +4,14 @@ How many template pixels belong to the object differs from video to video, and a
 channels in a fixed meaning. Ranking gives both: channel 0 is always the most important map, whichever template pixel it
 came from. Built in notebook 05; the variants of Table 4 are compared in notebook 11.
 
-**How the scores learn.** Scores decide the order only, and an order has no gradient: the released network computes a hard
-sort, and without more its ranking network would stay at its first weights for ever. While gradients are recorded, each
-selected map is therefore multiplied by `1 + (learned - learned.detach())`. The factor is exactly 1, so the result is that
-of the hard sort to the last bit; its derivative with respect to the learned score is 1, so that score receives the sum of
-gradient * map over the map's pixels (a straight-through estimate): where the loss would fall if the map were stronger,
-its score rises and the map moves to the front; where it would fall if the map were weaker, it sinks and is cut off. Maps
-that were cut off receive no gradient in that step; they come back through other frames, whose maxima (the second term of
-equation 2) order them differently.
+**How the scores learn.** Scores decide the order only, and an order has no gradient: the released network computes a
+hard sort, and without more its ranking network would stay at its first weights for ever. While gradients are recorded,
+each selected map is therefore multiplied by `1 + (learned - learned.detach())`. The factor is exactly 1, so the result
+is that of the hard sort to the last bit; its derivative with respect to the learned score is 1, so that score receives
+the sum of gradient * map over the map's pixels (a straight-through estimate): where the loss would fall if the map
+were stronger, its score rises and the map moves to the front; where it would fall if the map were weaker, it sinks and
+is cut off. Maps that were cut off receive no gradient in that step; they come back through other frames, whose maxima
+(the second term of equation 2) order them differently.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Ranked(NamedTuple):
 
     maps: (B, N, 2, K, H, W), foreground stream then background stream of N objects, best map first, padded with zeros.
     foreground_scores: (B, N, M), one score for each candidate map; background_scores: (B, N, M').
-    foreground_order, background_order: (B, N, K), the candidates that were kept, best first. Candidate c is template pixel
-        c mod H0*W0. The variants without ranking leave scores and orders None.
+    foreground_order, background_order: (B, N, K), the candidates that were kept, best first. Candidate c is template
+        pixel c mod H0*W0. The variants without ranking leave scores and orders None.
     """
 
     maps: Tensor
@@ -47,8 +47,9 @@ class Ranked(NamedTuple):
 class RankingNetwork(nn.Module):
     """f_n of equation 2: looks at all maps at once, from each template pixel's point of view.
 
-    (B, H*W, H0, W0) -> (B, H0*W0), a raw score for each template pixel before ReLU and scaling. The input's channels are
-    positions in the current frame, its pixels are positions in the template: neighbouring template pixels can compare notes.
+    (B, H*W, H0, W0) -> (B, H0*W0), a raw score for each template pixel before ReLU and scaling. The input's channels
+    are positions in the current frame, its pixels are positions in the template: neighbouring template pixels can
+    compare notes.
     """
 
     def __init__(self, positions: int, channels: int = 128, inner_channels: int = 32) -> None:
@@ -96,10 +97,11 @@ class RankingAttention(nn.Module):
         weights = torch.stack([masks.flatten(2), background_weights(masks).flatten(2)], dim=2)  # (B, N, 2, H0*W0)
         if self.variant == "none":
             return Ranked(maps[:, None, None] * weights[..., None, None])
-        return Ranked(torch.stack([_maximum(maps, w) for w in weights.flatten(1, 2).unbind(1)], 1).unflatten(1, (-1, 2)))
+        strongest = [_maximum(maps, w) for w in weights.flatten(1, 2).unbind(1)]
+        return Ranked(torch.stack(strongest, dim=1).unflatten(1, (-1, 2)))
 
     def _independent_streams(self, maps: Tensor, masks: Tensor) -> Ranked:
-        """Each object against everything else, as in the single-object network (§3.2); objects and streams are one batch."""
+        """Each object against everything else, as in the single-object network (§3.2); all streams are one batch."""
         weights = torch.stack([masks.flatten(2), background_weights(masks).flatten(2)], dim=2)  # (B, N, 2, H0*W0)
         swapped = self._swap(maps)[:, None, None] * weights.unflatten(3, self.grid)[:, :, :, None]
         raw = self.network(swapped.flatten(0, 2)).unflatten(0, weights.shape[:3])

@@ -1,7 +1,7 @@
 """Crops: the network looks at a canvas of fixed size, and the canvas follows the object (§4.1; released test code).
 
-A box is a tensor of four numbers in pixels of the frame, (top, left, height, width), and may reach outside of the frame.
-Everything here stays on the device that the masks are on, so that the frame loop never waits for the GPU.
+A box is a tensor of four numbers in pixels of the frame, (top, left, height, width), and may reach outside of the
+frame. Everything here stays on the device that the masks are on, so that the frame loop never waits for the GPU.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def whole_frame_box(size: tuple[int, int], canvas: tuple[int, int], device: torc
 def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smallest: float = 32) -> Tensor:
     """The box around all objects, grown by `grow`, at least `smallest` pixels, with the canvas' aspect.
 
-    masks: (N, H, W), probabilities or 0/1; a pixel counts from 0.5. The box is moved inside the frame where it fits there.
-    Fewer than `TINY` pixels give the whole frame.
+    masks: (N, H, W), probabilities or 0/1; a pixel counts from 0.5. The box is moved inside the frame where it fits
+    there. Fewer than `TINY` pixels give the whole frame.
     """
     found = (masks >= 0.5).any(0)
     size = torch.tensor(found.shape, device=masks.device)

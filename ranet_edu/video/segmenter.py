@@ -1,7 +1,7 @@
 """A whole video, one frame at a time, in constant memory: template, crop, previous mask, next mask (§4.1).
 
-The loop around the network. It keeps what the next frame needs, and nothing else: the template's features, its masks, and
-the masks of the frame before. Used in every notebook from 00 on; taken apart in notebook 06.
+The loop around the network. It keeps what the next frame needs, and nothing else: the template's features, its masks,
+and the masks of the frame before. Used in every notebook from 00 on; taken apart in notebook 06.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ VOID = 255
 class FrameModel(Protocol):
     """What the loop needs of a model: `RANet` has it, and so have the baselines.
 
-    canvas: (height, width) of the frames it sees. template_from: "first", or "previous" for models that follow the frame
-    before instead of the first frame. The methods are those of `RANet`.
+    canvas: (height, width) of the frames it sees. template_from: "first", or "previous" for models that follow the
+    frame before instead of the first frame. The methods are those of `RANet`.
     """
 
     canvas: tuple[int, int]
@@ -43,7 +43,8 @@ class VideoState:
     """What one video's segmentation remembers between two frames.
 
     labels: the N label values of the first mask. template: (1, C, H0, W0). template_masks: (1, N, *canvas).
-    probabilities: (N, H, W), the objects in the last frame. frame: (3, H, W), the last frame, where the model follows it.
+    probabilities: (N, H, W), the objects in the last frame. frame: (3, H, W), the last frame, where the model follows
+    it.
     """
 
     labels: Tensor
@@ -138,7 +139,8 @@ class VideoSegmenter:
         canvas = self.model.normalize(self._cut_image(image, box, size))[None]
         found = self.model(canvas, template, template_masks, cut(previous, box, self.canvas)[None])[0]
         probabilities = paste(combine_objects(found, self.combine), box, size)
-        return VideoState(state.labels, template, template_masks, probabilities, image if state.frame is not None else None)
+        kept = image if state.frame is not None else None
+        return VideoState(state.labels, template, template_masks, probabilities, kept)
 
     def _label_maps(self, frames: Iterable[np.ndarray], first_mask: np.ndarray) -> Iterator[Tensor]:
         state = None
@@ -159,7 +161,7 @@ class VideoSegmenter:
         return whole_frame_box(tuple(masks.shape[-2:]), self.canvas, self.device)
 
     def _to_device(self, frame: np.ndarray) -> Tensor:
-        """uint8 (H, W, 3) -> float (3, h, w) in [0, 1], made smaller by a whole factor where it is far above the canvas."""
+        """uint8 (H, W, 3) -> float (3, h, w) in [0, 1], shrunk by a whole factor where it is far above the canvas."""
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device, non_blocking=True)
         image = pixels.permute(2, 0, 1).float() / 255
         factor = min(frame.shape[0] // self.canvas[0], frame.shape[1] // self.canvas[1]) // 2
@@ -214,9 +216,9 @@ def _split(mask: np.ndarray, size: tuple[int, int]) -> tuple[list[int], list[int
     """Values of a first mask that are objects, and the labels they get in the result."""
     mask = np.asarray(mask)
     if mask.shape != size:
-        raise ValueError(f"first_mask has shape {mask.shape}, but the first frame needs {size}: resize it (nearest neighbour)")
+        raise ValueError(f"first_mask has shape {mask.shape}, but {size} is needed, as the first frame has: resize it")
     if mask.dtype.kind not in "biu":
-        raise ValueError(f"first_mask holds {mask.dtype}; labels are integers, 0 for background and 1, 2, ... for objects")
+        raise ValueError(f"first_mask holds {mask.dtype}; labels are integers, 0 for background, 1, 2, ... for objects")
     values = [int(value) for value in np.unique(mask) if value != 0]
     if not values:
         raise ValueError("first_mask holds no object: every pixel is background")
@@ -224,14 +226,15 @@ def _split(mask: np.ndarray, size: tuple[int, int]) -> tuple[list[int], list[int
         return values, [1]
     values = [value for value in values if value != VOID]
     if values[0] < 0 or values[-1] > VOID:
-        raise ValueError(f"first_mask holds the label {values[0] if values[0] < 0 else values[-1]}; labels are 1 to 254")
+        wrong = values[0] if values[0] < 0 else values[-1]
+        raise ValueError(f"first_mask holds the label {wrong}; labels are 1 to 254")
     return values, values
 
 
 def _check_frame(frame: np.ndarray, size: tuple[int, int] | None = None) -> None:
     needed = (*(size or ("H", "W")), 3)
     if frame.ndim != 3 or frame.shape[2] != 3 or (size and frame.shape[:2] != size):
-        raise FrameError(f"has shape {frame.shape}, but {needed} is needed: all frames are RGB and of the first one's size")
+        raise FrameError(f"has shape {frame.shape}, but {needed} is needed: RGB, and all frames of one size")
     if frame.dtype != np.uint8:
         raise FrameError(f"holds {frame.dtype}; frames are uint8, 0 to 255")
 
