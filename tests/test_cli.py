@@ -1,0 +1,148 @@
+"""The command line as a user meets it: files in, files out, one line for what went wrong."""
+
+import csv
+import shutil
+
+import av
+import numpy as np
+import pytest
+
+from ranet_edu import cli
+from ranet_edu.datasets import download
+from ranet_edu.datasets.davis import DavisDataset
+from ranet_edu.video.masks import read_mask, write_mask
+
+SMALL = ("--weights", "matching", "--canvas", "96", "160", "--device", "cpu")
+
+
+@pytest.fixture
+def davis(tmp_path, repository):
+    """The first five frames of a sample clip, as a DAVIS folder of its own."""
+    root = tmp_path / "DAVIS"
+    samples = repository / "data" / "samples"
+    for kind in ("JPEGImages", "Annotations"):
+        folder = root / kind / "480p" / "cat"
+        folder.mkdir(parents=True)
+        for path in sorted((samples / kind / "480p" / "cat").iterdir())[:5]:
+            shutil.copy(path, folder)
+    lists = root / "ImageSets" / "2016"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("cat\n")
+    return root
+
+
+def paths(davis):
+    return davis / "JPEGImages" / "480p" / "cat", davis / "Annotations" / "480p" / "cat"
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def test_segment_writes_masks_and_a_film_in_one_pass(davis, tmp_path, capsys):
+    frames, annotations = paths(davis)
+    masks, film = tmp_path / "masks", tmp_path / "film.mp4"
+    assert run("segment", frames, "--mask", annotations / "00000.png", "--out", masks, film, *SMALL) == 0
+    assert [path.name for path in sorted(masks.iterdir())] == [f"{index:05d}.png" for index in range(5)]
+    np.testing.assert_array_equal(read_mask(masks / "00000.png"), read_mask(annotations / "00000.png"))
+    found, true = read_mask(masks / "00004.png") > 0, read_mask(annotations / "00004.png") > 0
+    assert (found & true).sum() > 0.7 * (found | true).sum()
+    with av.open(str(film)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+    assert str(film) in capsys.readouterr().out
+
+
+def test_segment_names_a_mask_of_another_size_and_writes_nothing(davis, tmp_path, capsys):
+    frames, _ = paths(davis)
+    write_mask(tmp_path / "small.png", np.ones((48, 85), np.uint8))
+    out = tmp_path / "masks"
+    assert run("segment", frames, "--mask", tmp_path / "small.png", "--out", out, *SMALL) == 1
+    message = capsys.readouterr().err
+    assert "small.png is 85 x 48" in message and "854 x 480" in message and "Traceback" not in message
+    assert not out.exists()
+
+
+def test_segment_names_weights_that_are_not_there(davis, tmp_path, capsys):
+    frames, annotations = paths(davis)
+    weights = ("--weights", tmp_path / "missing.safetensors")
+    assert run("segment", frames, "--mask", annotations / "00000.png", "--out", tmp_path / "m", *weights) == 1
+    assert "missing.safetensors" in capsys.readouterr().err
+
+
+def test_evaluate_writes_predictions_and_tables_and_resumes(davis, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ("evaluate", "--davis", davis, "--out", out, *SMALL)
+    assert run(*command) == 0
+    table = capsys.readouterr().out
+    assert "J&F Mean" in table and "RANet" in table
+    with open(out / "global.csv", newline="") as file:
+        first = next(csv.DictReader(file))
+    assert 0.5 < float(first["J-Mean"]) < 1
+
+    kept = (out / "cat" / "00003.png").stat().st_mtime_ns
+    assert run(*command) == 0
+    assert (out / "cat" / "00003.png").stat().st_mtime_ns == kept
+    assert run(*command, "--previous", "hard") == 1
+    assert "another run" in capsys.readouterr().err
+
+
+def test_evaluate_scores_masks_made_elsewhere(davis, tmp_path):
+    out = tmp_path / "scores"
+    assert run("evaluate", "--davis", davis, "--predictions", davis / "Annotations" / "480p", "--out", out) == 0
+    with open(out / "global.csv", newline="") as file:
+        perfect = next(csv.DictReader(file))
+    assert float(perfect["J&F-Mean"]) == 1
+
+
+def test_evaluate_asks_where_to_write(davis, capsys):
+    assert run("evaluate", "--davis", davis) == 1
+    assert "--out" in capsys.readouterr().err
+
+
+def test_sheet_draws_samples_of_a_video(davis, tmp_path):
+    out = tmp_path / "sheet.png"
+    assert run("data", "sheet", davis, "--split", "val", "--count", "2", "--out", out) == 0
+    assert out.stat().st_size > 10_000
+
+
+def test_davis_without_network_is_one_line(tmp_path, monkeypatch, capsys):
+    nowhere = download.Archive("http://127.0.0.1:9/DAVIS-data.zip", None)
+    monkeypatch.setitem(download.ARCHIVES, "2016", nowhere)
+    assert run("data", "davis", "--root", tmp_path) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "DAVIS-data.zip" in line
+    assert not (tmp_path / "DAVIS-2016").exists()
+
+
+def test_train_names_data_that_does_not_fit(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run("train", "video", "--data", tmp_path / "empty", "--out", tmp_path / "run", "--init", "none") == 1
+    assert "DAVIS" in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_explained(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("segmnt")
+    assert stop.value.code == 2 and "segment" in capsys.readouterr().err
+
+
+def test_pairs_keep_frames_beside_their_masks():
+    """Also where masks come one frame late, as on a GPU."""
+
+    class Late:
+        def segment(self, frames, first_mask):
+            earlier = None
+            for frame in frames:
+                if earlier is not None:
+                    yield earlier[..., 0]
+                earlier = frame
+            yield earlier[..., 0]
+
+    source = [np.full((2, 3, 3), value, np.uint8) for value in range(5)]
+    pairs = list(cli._pairs(Late(), source, source[0][..., 0]))
+    assert [(frame[0, 0, 0], labels[0, 0]) for frame, labels in pairs] == [(v, v) for v in range(5)]
+
+
+def test_every_sequence_of_the_samples_is_readable(repository):
+    names = [sequence.name for sequence in DavisDataset(repository / "data" / "samples", "2017", "all")]
+    assert names == ["cat", "cat-coffee", "launch-pad"]
