@@ -52,11 +52,11 @@ class MatchingBaseline(nn.Module):
         self.register_buffer("image_std", torch.tensor(config.image_std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def pretrained(cls, matching: str = "nearest", **options: object) -> MatchingBaseline:
+    def pretrained(cls, *arguments: object, **options: object) -> MatchingBaseline:
         """The baseline with ImageNet EfficientNet-Lite0 features, from an installed package: no download."""
         from ranet_edu.weights import load_imagenet
 
-        model = cls(matching, **options)
+        model = cls(*arguments, **options)
         load_imagenet(model)
         return model.eval()
 

@@ -19,7 +19,7 @@ def whole_frame_box(size: tuple[int, int], canvas: tuple[int, int], device: torc
     box_height = max(height, width * canvas[0] / canvas[1])
     box_width = box_height * canvas[1] / canvas[0]
     box = [(height - box_height) / 2, (width - box_width) / 2, box_height, box_width]
-    return torch.tensor(box, device=device)
+    return torch.stack([torch.full((), float(number), device=device) for number in box])  # made there, not copied there
 
 
 def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smallest: float = 32) -> Tensor:
@@ -29,7 +29,6 @@ def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smalle
     there. Fewer than `TINY` pixels give the whole frame.
     """
     found = (masks >= 0.5).any(0)
-    size = torch.tensor(found.shape, device=masks.device)
     (top, bottom), (left, right) = _extent(found.any(1)), _extent(found.any(0))
     height = ((bottom - top) * grow).clamp(min=smallest)
     width = ((right - left) * grow).clamp(min=smallest)
@@ -37,7 +36,7 @@ def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smalle
     height = torch.maximum(height, width * canvas[0] / canvas[1]).minimum(whole[2])
     extent = torch.stack([height, height * canvas[1] / canvas[0]])
     corner = torch.stack([top + bottom, left + right]) / 2 - extent / 2
-    room = size - extent
+    room = torch.stack([found.shape[0] - extent[0], found.shape[1] - extent[1]])
     inside = torch.where(room > 0, corner.clamp(min=0).minimum(room), room / 2)
     return torch.where(found.sum() < TINY, whole, torch.cat([inside, extent]))
 

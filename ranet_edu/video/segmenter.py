@@ -33,6 +33,8 @@ class FrameModel(Protocol):
 
     def normalize(self, images: Tensor) -> Tensor: ...
 
+    def parameters(self) -> Iterator[Tensor]: ...
+
     def encode_template(self, frames: Tensor) -> Tensor: ...
 
     def __call__(self, frames: Tensor, template: Tensor, template_masks: Tensor, previous_masks: Tensor) -> Tensor: ...
@@ -74,7 +76,7 @@ class VideoState:
 class VideoSegmenter:
     """Segments the objects of a first mask in all later frames.
 
-    model: a `RANet` or a baseline; it stays on its device and is used as it is.
+    model: a `RANet` or a baseline; it stays on its device and in its precision, and is used as it is.
     template_crop, frame_crop: crop the first frame around the objects, each later one around the last prediction. The
         released code does both; the paper says that it crops the template.
     grow: how much larger than the objects' box a crop is.
@@ -101,7 +103,8 @@ class VideoSegmenter:
         self.template_crop, self.frame_crop, self.grow = template_crop, frame_crop, grow
         self.combine, self.previous = combine, previous
         self.canvas = tuple(canvas or model.canvas)
-        self.device = next(iter(model.parameters())).device
+        parameter = next(iter(model.parameters()))
+        self.device, self.dtype = parameter.device, parameter.dtype
 
     def segment(self, frames: Iterable[np.ndarray], first_mask: np.ndarray) -> Iterator[np.ndarray]:
         """Yield one label map (H, W) uint8 for each frame, as frames arrive; the first one is the first mask.
@@ -116,6 +119,7 @@ class VideoSegmenter:
     def begin(self, frame: np.ndarray, mask: np.ndarray) -> VideoState:
         """Remember the objects of `mask` in `frame`; `step` then finds them in later frames."""
         _check_frame(frame)
+        mask = np.asarray(mask)
         values, labels = _split(mask, frame.shape[:2])
         masks = torch.from_numpy(np.stack([mask == value for value in values])).to(self.device).float()
         image = self._to_device(frame)
@@ -136,9 +140,9 @@ class VideoSegmenter:
         template, template_masks = state.template, state.template_masks
         if state.frame is not None:
             template, template_masks = self._encode(state.frame, previous, box)
-        canvas = self.model.normalize(self._cut_image(image, box, size))[None]
-        found = self.model(canvas, template, template_masks, cut(previous, box, self.canvas)[None])[0]
-        probabilities = paste(combine_objects(found, self.combine), box, size)
+        shown = self._show(image, box, size)
+        found = self.model(shown, template, template_masks, cut(previous, box, self.canvas)[None])[0]
+        probabilities = paste(combine_objects(found.float(), self.combine), box, size)
         kept = image if state.frame is not None else None
         return VideoState(state.labels, template, template_masks, probabilities, kept)
 
@@ -148,12 +152,12 @@ class VideoSegmenter:
             try:
                 state = self.begin(frame, first_mask) if state is None else self.step(state, frame)
             except FrameError as error:
-                raise ValueError(f"frame {index} {error}") from error
+                raise ValueError(f"frame {index}: {error}") from error
             yield state.label_map
 
     def _encode(self, image: Tensor, masks: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        canvas = self._cut_image(image, box, masks.shape[-2:])
-        return self.model.encode_template(self.model.normalize(canvas)[None]), cut(masks, box, self.canvas)[None]
+        template = self.model.encode_template(self._show(image, box, masks.shape[-2:]))
+        return template, cut(masks, box, self.canvas)[None]
 
     def _box(self, masks: Tensor, crop: bool) -> Tensor:
         if crop:
@@ -167,10 +171,13 @@ class VideoSegmenter:
         factor = min(frame.shape[0] // self.canvas[0], frame.shape[1] // self.canvas[1]) // 2
         return F.avg_pool2d(image, factor) if factor > 1 else image
 
-    def _cut_image(self, image: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
-        """`box` is in pixels of the frame of `size`; `image` may be a smaller copy of it."""
-        shrink = torch.tensor([image.shape[-2] / size[0], image.shape[-1] / size[1]] * 2, device=box.device)
-        return cut(image, box * shrink, self.canvas)
+    def _show(self, image: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the model sees of `image`, (1, 3, *canvas). `box` is in pixels of the frame of `size`, which `image` may
+        be a smaller copy of."""
+        down, across = image.shape[-2] / size[0], image.shape[-1] / size[1]
+        top, left, height, width = box.unbind()
+        box = torch.stack([top * down, left * across, height * down, width * across])
+        return self.model.normalize(cut(image, box, self.canvas)).to(self.dtype)[None]
 
 
 class FrameError(ValueError):
@@ -181,12 +188,13 @@ def combine_objects(probabilities: Tensor, how: str) -> Tensor:
     """Let N objects compete for each pixel: (N, H, W) in [0, 1], one by one -> (N, H, W) that sum to at most 1.
 
     "softmax" is the softmax over the objects' logits and a background of logit 0 (§3.3). "maximum" keeps the highest of
-    the objects' probabilities and sets the others to zero (released code).
+    the objects' probabilities, of equal ones the first, and sets the others to zero (released code).
     """
     if len(probabilities) == 1:
         return probabilities
     if how == "maximum":
-        return probabilities * (probabilities == probabilities.amax(0))
+        best = probabilities.argmax(0, keepdim=True)
+        return torch.zeros_like(probabilities).scatter(0, best, probabilities.gather(0, best))
     logits = torch.logit(probabilities, eps=1e-6)
     return F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(0)[1:]
 
@@ -214,7 +222,6 @@ def _when_copied(labels: Tensor, event: torch.cuda.Event) -> np.ndarray:
 
 def _split(mask: np.ndarray, size: tuple[int, int]) -> tuple[list[int], list[int]]:
     """Values of a first mask that are objects, and the labels they get in the result."""
-    mask = np.asarray(mask)
     if mask.shape != size:
         raise ValueError(f"first_mask has shape {mask.shape}, but {size} is needed, as the first frame has: resize it")
     if mask.dtype.kind not in "biu":
@@ -232,11 +239,11 @@ def _split(mask: np.ndarray, size: tuple[int, int]) -> tuple[list[int], list[int
 
 
 def _check_frame(frame: np.ndarray, size: tuple[int, int] | None = None) -> None:
-    needed = (*(size or ("H", "W")), 3)
+    needed = f"({size[0]}, {size[1]}, 3)" if size else "(H, W, 3)"
     if frame.ndim != 3 or frame.shape[2] != 3 or (size and frame.shape[:2] != size):
-        raise FrameError(f"has shape {frame.shape}, but {needed} is needed: RGB, and all frames of one size")
+        raise FrameError(f"the frame has shape {frame.shape}, but {needed} is needed: RGB, and all frames of one size")
     if frame.dtype != np.uint8:
-        raise FrameError(f"holds {frame.dtype}; frames are uint8, 0 to 255")
+        raise FrameError(f"the frame holds {frame.dtype}; frames are uint8, 0 to 255")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
