@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from ranet_edu.training.online import OnlineSegmenter
     from ranet_edu.video.frames import FrameSource
     from ranet_edu.video.segmenter import VideoSegmenter
 
@@ -70,6 +71,10 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frame-crop", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--combine", choices=("softmax", "maximum"), default="softmax")
     parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
+    online = parser.add_argument_group("online learning (RANet+), on the first frame of each video; default: none")
+    online.add_argument("--online-iterations", type=int, metavar="N", help="learn for this many iterations")
+    online.add_argument("--online-seconds", type=float, metavar="S", help="learn for no longer than this")
+    online.add_argument("--online-learning-rate", type=float, metavar="R", help="default: 1e-6 (ResNet-101) or 1e-5")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +157,8 @@ def evaluate(options: argparse.Namespace) -> None:
 def run_record(options: argparse.Namespace) -> dict[str, object]:
     """What the predictions depend on: kept beside them, so that a run is resumed with the same weights and options."""
     names = ("weights", "canvas", "template_crop", "frame_crop", "combine", "previous")
-    return {name: getattr(options, name) for name in names}
+    online = ("online_iterations", "online_seconds", "online_learning_rate")
+    return {name: getattr(options, name) for name in (*names, *online)}
 
 
 def train(options: argparse.Namespace) -> None:
@@ -185,7 +191,7 @@ def draw_sheet(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def build_segmenter(options: argparse.Namespace) -> VideoSegmenter:
+def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:
     """The segmenter that the options of `segment` and `evaluate` describe, on the chosen device."""
     import torch
 
@@ -194,7 +200,7 @@ def build_segmenter(options: argparse.Namespace) -> VideoSegmenter:
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     model = open_model(options.weights).to(options.device or accelerator or "cpu")
-    return VideoSegmenter(
+    segmenter = VideoSegmenter(
         model,
         template_crop=options.template_crop,
         frame_crop=options.frame_crop,
@@ -202,10 +208,22 @@ def build_segmenter(options: argparse.Namespace) -> VideoSegmenter:
         previous=options.previous,
         canvas=options.canvas,
     )
+    return _with_online_learning(segmenter, options)
+
+
+def _with_online_learning(segmenter: VideoSegmenter, options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:
+    iterations, seconds, rate = options.online_iterations, options.online_seconds, options.online_learning_rate
+    if iterations is None and seconds is None:
+        if rate is not None:
+            raise ValueError("--online-learning-rate also needs --online-iterations, --online-seconds or both")
+        return segmenter
+    from ranet_edu.training.online import OnlineSegmenter
+
+    return OnlineSegmenter(segmenter, iterations, seconds, rate, progress=True)
 
 
 def _pairs(
-    segmenter: VideoSegmenter, source: FrameSource, first_mask: np.ndarray
+    segmenter: VideoSegmenter | OnlineSegmenter, source: FrameSource, first_mask: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame with its label map; frames wait here until their map comes, one or two at a time."""
     from collections import deque
