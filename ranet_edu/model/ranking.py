@@ -122,10 +122,8 @@ class RankingAttention(nn.Module):
         raw = self.network(self._swap(maps))[:, None]
         learned = LEARNED_SCALE * F.relu(raw) * owners
         scores = learned + maps.amax((2, 3))[:, None] * owners
-        count = masks.shape[1]
-        others = [[j for j in range(count + 1) if j != i] for i in range(1, count + 1)]
         foreground, foreground_order = rank(maps, owners[:, 1:], scores[:, 1:], learned[:, 1:], self.keep)
-        weights, rivals, lessons = (x[:, others].flatten(2) for x in (owners, scores, learned))  # (B, N, N*H0*W0)
+        weights, rivals, lessons = (_all_others(x) for x in (owners, scores, learned))  # (B, N, N*H0*W0)
         background, background_order = rank(maps, weights, rivals, lessons, self.keep)
         ranked = torch.stack([foreground, background], dim=2)
         return Ranked(ranked, scores[:, 1:], rivals, foreground_order, background_order)
@@ -134,6 +132,11 @@ class RankingAttention(nn.Module):
         """S -> S^ of the paper: maps (B, H0*W0, H, W), max-pooled to the grid, with template and frame swapped."""
         pooled = F.adaptive_max_pool2d(maps, self.grid)
         return pooled.flatten(2).transpose(1, 2).unflatten(2, self.grid)
+
+
+def _all_others(x: Tensor) -> Tensor:
+    """(B, 1 + N, M), the background's first -> (B, N, N*M): for each object all but its own."""
+    return torch.stack([torch.cat([x[:, :i], x[:, i + 1 :]], dim=1) for i in range(1, x.shape[1])], dim=1).flatten(2)
 
 
 def background_weights(masks: Tensor) -> Tensor:

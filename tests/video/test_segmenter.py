@@ -112,7 +112,7 @@ def test_frames_are_pulled_one_by_one(first_mask):
 
     def stream():
         nonlocal pulled
-        for frame in moving(1_000_000):
+        for frame in moving(1000):
             pulled += 1
             yield frame
 
@@ -437,6 +437,7 @@ class Fixed(Colours):
         ((0.4, 0.3), 0, 0),  # each less likely than not
         ((0.45, 0.45), 0, 0),
         ((0.2, 0.7), 2, 2),
+        ((0.6, 0.55), 1, 1),  # odds of 1.5, 1.2 and 1: less than a half, and more than any other
     ],
 )
 def test_a_pixel_goes_to_the_best_object_or_to_background(frames, first_mask, probabilities, softmax, maximum):
