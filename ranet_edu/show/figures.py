@@ -88,7 +88,7 @@ def similarity_figure(
     """Template pixels marked in their frame; beside it, where another frame looks like each of them. Notebook 00.
 
     maps: (H0, W0, h, w), the similarity map of each template pixel over `frame`. pixels: (row, column) in the template
-    grid. limits: cosines at both ends of the one colour scale; default: `map_limits(maps)`.
+    grid. limits: cosines at both ends of the one colour scale; default: `map_limits` of the maps that are shown.
     Raises ValueError where `maps` has another number of axes, IndexError for a pixel outside of the grid.
     """
     if maps.ndim != 4:
@@ -98,9 +98,10 @@ def similarity_figure(
     figure = Figure((WIDTH, height), dpi=96, layout="compressed")
     first, *others = figure.subplots(1, len(pixels) + 1)
     _draw_template(first, template_frame, maps.shape[:2], pixels)
+    limits = limits or map_limits(np.stack([maps[pixel] for pixel in pixels]))
     for number, (ax, (row, column)) in enumerate(zip(others, pixels, strict=True), start=1):
-        image = draw_map(ax, frame, maps[row, column], limits or map_limits(maps))
-        title = f"similarity to ({row}, {column})" if len(pixels) == 1 else f"{number}: similarity to ({row}, {column})"
+        image = draw_map(ax, frame, maps[row, column], limits)
+        title = f"similarity to pixel ({row}, {column})" if len(pixels) == 1 else f"{number}: pixel ({row}, {column})"
         ax.set(title=title, xlabel="column of the map", ylabel="row of the map")
     _add_colour_bar(figure, image, others)
     return figure
@@ -179,7 +180,7 @@ def overview(
     numbers = [0, *maps]
     limits = map_limits(np.stack([every[pixel] for every in maps.values()]))
     panels = 2 * 14.7 / len(numbers) * sequence.size[0] / sequence.size[1]
-    figure = Figure((16, panels + 0.8), dpi=100, layout="compressed")
+    figure = Figure((16, panels + 0.95), dpi=100, layout="compressed")
     above, below = figure.subplots(2, len(numbers))
     for ax, number in zip(above, numbers, strict=True):
         _draw_frame(ax, sequence.read_frame(number), predicted[number], 400)
