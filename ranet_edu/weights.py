@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,23 +26,37 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "weights"
 DEFAULT = FOLDER / "ranet-lite.safetensors"
 
-# The authors' names, as regular expressions, and ours. The `b` copies and rank_A are in their files and never used.
-OFFICIAL_NAMES = (
-    (r"base_model\.(.+)", r"encoder.backbone.\1"),
-    (r"L([345])\.2\.(.+)", lambda m: f"encoder.reduce.{int(m[1]) - 3}.conv.{m[2]}"),
-    (r"L_g\.2\.(.+)", r"encoder.merge.conv.\1"),
-    (r"Ranking\.([02])\.2\.(.+)", r"ranking.network.layers.\1.conv.\2"),
-    (r"Ranking\.1\.(.+)", r"ranking.network.layers.1.\1"),
-    (r"p_1\.2\.(.+)", r"merge.layers.0.conv.\1"),
-    (r"res_1\.(.+)", r"merge.layers.1.\1"),
-    (r"p_2\.2\.(.+)", r"merge.layers.2.conv.\1"),
-    (r"ls([123])(\d)\.2\.(.+)", lambda m: _skip_name(int(m[1]), int(m[2]), m[3])),
-    (r"R3\.5\.(.+)", r"decoder.predict.\1"),
-    (r"R([123])\.([01])\.2\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.conv{int(m[2]) + 1}.conv.{m[3]}"),
-    (r"R([123])\.2\.l(\d)\.(.+)", lambda m: _branch_name(int(m[1]), int(m[2]), m[3])),
-    (r"R([123])\.[34]\.(.+)", lambda m: f"decoder.levels.{int(m[1]) - 1}.residual.{m[2]}"),
-)
-OFFICIAL_UNUSED = re.compile(r"(p_1b|res_1b|p_2b|rank_A)\.")
+# The authors' name of each part that their network uses, and ours.
+OFFICIAL_PARTS = {
+    "base_model": "encoder.backbone",
+    "L3.2": "encoder.reduce.0.conv",
+    "L4.2": "encoder.reduce.1.conv",
+    "L5.2": "encoder.reduce.2.conv",
+    "L_g.2": "encoder.merge.conv",
+    "Ranking.0.2": "ranking.network.layers.0.conv",
+    "Ranking.1": "ranking.network.layers.1",
+    "Ranking.2.2": "ranking.network.layers.2.conv",
+    "p_1.2": "merge.layers.0.conv",
+    "res_1": "merge.layers.1",
+    "p_2.2": "merge.layers.2.conv",
+    "ls13.2": "decoder.skips.0.reduce.0.conv",
+    "ls14.2": "decoder.skips.0.reduce.1.conv",
+    "ls15.2": "decoder.skips.0.reduce.2.conv",
+    "ls22.2": "decoder.skips.1.reduce.0.conv",
+    "ls23.2": "decoder.skips.1.reduce.1.conv",
+    "ls24.2": "decoder.skips.1.reduce.2.conv",
+    "ls31.2": "decoder.skips.2.reduce.0.conv",
+    "ls32.2": "decoder.skips.2.reduce.1.conv",
+    "ls33.2": "decoder.skips.2.reduce.2.conv",
+    **{f"R{level + 1}.0.2": f"decoder.levels.{level}.conv1.conv" for level in range(3)},
+    **{f"R{level + 1}.1.2": f"decoder.levels.{level}.conv2.conv" for level in range(3)},
+    **{f"R{l + 1}.2.l{b + 1}": f"decoder.levels.{l}.multi_scale.branches.{b}" for l in range(3) for b in range(3)},
+    "R1.3": "decoder.levels.0.residual",
+    "R2.3": "decoder.levels.1.residual",
+    "R3.4": "decoder.levels.2.residual",
+    "R3.5": "decoder.predict",
+}
+OFFICIAL_UNUSED = ("p_1b", "res_1b", "p_2b", "rank_A")  # in the authors' files, and never used by their network
 
 BASELINES = ("matching", "matching-average", "propagation")
 
@@ -118,7 +131,8 @@ def load_weights(model: RANet, path: str | Path) -> None:
         )
     with _named(path):
         tensors = safetensors.torch.load_file(path)
-    _load(model, tensors, str(path))
+    _check_fit(tensors, model.state_dict(), str(path))
+    model.load_state_dict(tensors)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -153,23 +167,27 @@ def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Te
     lists by name what is missing, unknown or of another shape; the model then keeps the weights that it had.
     """
     official, origin = _read_official(path_or_state_dict)
-    renamed, unknown = {}, []
-    for name, tensor in official.items():
-        ours = official_to_ours(name)
-        if ours is None and not OFFICIAL_UNUSED.match(name):
-            unknown.append(name)
-        elif ours is not None:
-            renamed[ours] = tensor
-    _load(model, renamed, origin, unknown)
+    used = {name: tensor for name, tensor in official.items() if name.split(".")[0] not in OFFICIAL_UNUSED}
+    wanted = {ours_to_official(name): tensor for name, tensor in model.state_dict().items()}
+    _check_fit(used, wanted, origin)
+    model.load_state_dict({official_to_ours(name): tensor for name, tensor in used.items()})
 
 
-def official_to_ours(name: str) -> str | None:
-    """The authors' name of a tensor -> ours; None for tensors that their network never uses and for unknown names."""
-    for pattern, replacement in OFFICIAL_NAMES:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(replacement) if isinstance(replacement, str) else replacement(match)
-    return None
+def official_to_ours(name: str) -> str:
+    """The authors' name of a tensor -> ours; names that we don't know stay as they are."""
+    return _rename(name, OFFICIAL_PARTS)
+
+
+def ours_to_official(name: str) -> str:
+    """Our name of a tensor -> the authors', in whose words a checkpoint's faults are listed."""
+    return _rename(name, {ours: theirs for theirs, ours in OFFICIAL_PARTS.items()})
+
+
+def _rename(name: str, parts: Mapping[str, str]) -> str:
+    for part, other in parts.items():
+        if name.startswith(part + "."):
+            return other + name.removeprefix(part)
+    return name
 
 
 def load_imagenet(model: RANet) -> None:
@@ -211,11 +229,10 @@ def _load_torchvision(backbone: torch.nn.Module, name: str) -> None:
     backbone.load_state_dict({key: official[key] for key in wanted})
 
 
-def _load(model: RANet, tensors: Mapping[str, Tensor], origin: str, unknown: list[str] | None = None) -> None:
-    """Load all of `tensors` or, where names or shapes don't fit, none of them."""
-    wanted = model.state_dict()
+def _check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str) -> None:
+    """Raise ValueError that lists each tensor that is missing, unknown or of another shape."""
     problems = [f"missing: {name}" for name in wanted if name not in tensors]
-    problems += [f"unknown: {name}" for name in [*(unknown or []), *(name for name in tensors if name not in wanted)]]
+    problems += [f"unknown: {name}" for name in tensors if name not in wanted]
     problems += [
         f"{name} has shape {tuple(tensor.shape)}, the model's has {tuple(wanted[name].shape)}"
         for name, tensor in tensors.items()
@@ -223,7 +240,6 @@ def _load(model: RANet, tensors: Mapping[str, Tensor], origin: str, unknown: lis
     ]
     if problems:
         raise ValueError(f"{origin} does not fit this model:\n  " + "\n  ".join(problems))
-    model.load_state_dict(dict(tensors))
 
 
 def _read_official(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
@@ -253,15 +269,6 @@ def _named(path: str | Path) -> Iterator[None]:
         yield
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
-
-
-def _skip_name(level: int, scale: int, rest: str) -> str:
-    """Level 1 reduces scales 3, 4, 5; level 2 scales 2, 3, 4; level 3 scales 1, 2, 3."""
-    return f"decoder.skips.{level - 1}.reduce.{scale - (4 - level)}.conv.{rest}"
-
-
-def _branch_name(level: int, branch: int, rest: str) -> str:
-    return f"decoder.levels.{level - 1}.multi_scale.branches.{branch - 1}.{rest}"
 
 
 def _for_file(tensor: Tensor, half: bool) -> Tensor:
