@@ -67,8 +67,9 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
     parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help="frame size that the network sees")
-    parser.add_argument("--template-crop", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--frame-crop", action=argparse.BooleanOptionalAction, default=True)
+    for name in ("template", "frame"):
+        text = f"crop the {name} around the objects (default: what the model does better with)"
+        parser.add_argument(f"--{name}-crop", action=argparse.BooleanOptionalAction, default=None, help=text)
     parser.add_argument("--combine", choices=("softmax", "maximum"), default="softmax")
     parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
     online = parser.add_argument_group("online learning (RANet+), on the first frame of each video; default: none")

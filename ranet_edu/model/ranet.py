@@ -160,6 +160,7 @@ class RANet(nn.Module):
         return self.config.canvas
 
     template_from = "first"
+    crops = True
 
     def normalize(self, images: Tensor) -> Tensor:
         """RGB images (..., 3, H, W) in [0, 1] -> what the network was trained to see."""

@@ -25,11 +25,13 @@ class FrameModel(Protocol):
     """What the loop needs of a model: `RANet` has it, and so have the baselines.
 
     canvas: (height, width) of the frames it sees. template_from: "first", or "previous" for models that follow the
-    frame before instead of the first frame. The methods are those of `RANet`.
+    frame before instead of the first frame. crops: whether it does better on crops around the objects than on whole
+    frames. The methods are those of `RANet`.
     """
 
     canvas: tuple[int, int]
     template_from: str
+    crops: bool
 
     def normalize(self, images: Tensor) -> Tensor: ...
 
@@ -78,7 +80,7 @@ class VideoSegmenter:
 
     model: a `RANet` or a baseline; it stays on its device and in its precision, and is used as it is.
     template_crop, frame_crop: crop the first frame around the objects, each later one around the last prediction. The
-        released code does both; the paper says that it crops the template.
+        released code does both; the paper says that it crops the template. Default: what the model does better with.
     grow: how much larger than the objects' box a crop is.
     combine: "softmax" over the objects and the background (the paper) or "maximum", each object by itself, the highest
         probability wins (released code). One object is the same under both.
@@ -90,8 +92,8 @@ class VideoSegmenter:
         self,
         model: FrameModel,
         *,
-        template_crop: bool = True,
-        frame_crop: bool = True,
+        template_crop: bool | None = None,
+        frame_crop: bool | None = None,
         grow: float = 1.5,
         combine: str = "softmax",
         previous: str = "soft",
@@ -100,7 +102,9 @@ class VideoSegmenter:
         _check_choice("combine", combine, ("softmax", "maximum"))
         _check_choice("previous", previous, ("soft", "hard"))
         self.model = model
-        self.template_crop, self.frame_crop, self.grow = template_crop, frame_crop, grow
+        self.template_crop = model.crops if template_crop is None else template_crop
+        self.frame_crop = model.crops if frame_crop is None else frame_crop
+        self.grow = grow
         self.combine, self.previous = combine, previous
         self.canvas = tuple(canvas or model.canvas)
         parameter = next(iter(model.parameters()))

@@ -8,7 +8,7 @@ from ranet_edu.training.validation import DavisValidation
 class StandsStill(nn.Module):
     """Predicts that nothing moves."""
 
-    canvas, template_from = (60, 100), "first"
+    canvas, template_from, crops = (60, 100), "first", True
 
     def __init__(self):
         super().__init__()

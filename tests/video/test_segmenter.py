@@ -38,6 +38,7 @@ class Colours(nn.Module):
     """
 
     template_from = "first"
+    crops = True
 
     def __init__(self, canvas: tuple[int, int] = CANVAS, certainty: float = 20.0) -> None:
         super().__init__()
@@ -533,8 +534,18 @@ def textured_scene(count: int = 6, size: tuple[int, int] = (120, 210)):
 
 def scores_of(model) -> list[float]:
     frames, masks = zip(*textured_scene(), strict=True)
-    maps = list(VideoSegmenter(model).segment(frames, masks[0]))
+    segmenter = VideoSegmenter(model, template_crop=True, frame_crop=True)  # the square is small, and so is the canvas
+    maps = list(segmenter.segment(frames, masks[0]))
     return [overlap(labels == 1, mask == 1) for labels, mask in zip(maps[1:], masks[1:], strict=True)]
+
+
+@pytest.mark.parametrize("crops", [True, False])
+def test_cropping_is_the_model_s_choice_unless_the_caller_s(crops):
+    model = Fixed(0.9)
+    model.crops = crops
+    assert (VideoSegmenter(model).template_crop, VideoSegmenter(model).frame_crop) == (crops, crops)
+    chosen = VideoSegmenter(model, template_crop=not crops, frame_crop=not crops)
+    assert (chosen.template_crop, chosen.frame_crop) == (not crops, not crops)
 
 
 @pytest.mark.parametrize("matching", ["nearest", "average"])
