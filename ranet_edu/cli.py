@@ -70,7 +70,7 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     for name in ("template", "frame"):
         text = f"crop the {name} around the objects (default: what the model does better with)"
         parser.add_argument(f"--{name}-crop", action=argparse.BooleanOptionalAction, default=None, help=text)
-    parser.add_argument("--combine", choices=("softmax", "maximum"), default="softmax")
+    parser.add_argument("--combine", choices=("maximum", "softmax"), default="maximum")
     parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
     online = parser.add_argument_group("online learning (RANet+), on the first frame of each video; default: none")
     online.add_argument("--online-iterations", type=int, metavar="N", help="learn for this many iterations")

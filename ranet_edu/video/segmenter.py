@@ -82,8 +82,9 @@ class VideoSegmenter:
     template_crop, frame_crop: crop the first frame around the objects, each later one around the last prediction. The
         released code does both; the paper says that it crops the template. Default: what the model does better with.
     grow: how much larger than the objects' box a crop is.
-    combine: "softmax" over the objects and the background (the paper) or "maximum", each object by itself, the highest
-        probability wins (released code). One object is the same under both.
+    combine: "maximum", each object by itself, the highest probability wins (released code), or "softmax" over the
+        objects and the background (the paper). One object is the same under both. J&F on our only real sequence of
+        several objects (dogs_jump, 3) was 67.4 and 64.2, on the sample clips 78.9 and 78.9.
     previous: what is propagated: "soft" probabilities, or the "hard" mask of the released code.
     canvas: frame size that the model sees, (height, width); default: the model's.
     """
@@ -95,11 +96,11 @@ class VideoSegmenter:
         template_crop: bool | None = None,
         frame_crop: bool | None = None,
         grow: float = 1.5,
-        combine: str = "softmax",
+        combine: str = "maximum",
         previous: str = "soft",
         canvas: tuple[int, int] | None = None,
     ) -> None:
-        _check_choice("combine", combine, ("softmax", "maximum"))
+        _check_choice("combine", combine, ("maximum", "softmax"))
         _check_choice("previous", previous, ("soft", "hard"))
         self.model = model
         self.template_crop = model.crops if template_crop is None else template_crop

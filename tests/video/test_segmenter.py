@@ -295,7 +295,7 @@ def test_a_bad_first_frame(first_mask):
 
 
 def test_bad_options():
-    with pytest.raises(ValueError, match="combine must be one of softmax, maximum, not 'mean'"):
+    with pytest.raises(ValueError, match="combine must be one of maximum, softmax, not 'mean'"):
         VideoSegmenter(Colours(), combine="mean")
     with pytest.raises(ValueError, match="previous must be one of soft, hard, not 'none'"):
         VideoSegmenter(Colours(), previous="none")
