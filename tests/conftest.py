@@ -46,9 +46,9 @@ def fixed_seed() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def few_threads() -> None:
-    """Small tensors get slower, not faster, on the many threads of a large machine."""
-    torch.set_num_threads(min(torch.get_num_threads(), 4))
+def one_thread() -> None:
+    """On frames of a few pixels a second thread only waits for the first."""
+    torch.set_num_threads(1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

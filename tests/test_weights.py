@@ -30,14 +30,6 @@ from ranet_edu.weights import (
 CATS = range(281, 286)  # ImageNet's five breeds of domestic cat
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def official_shapes(request):
     file = request.path.parent / "model" / "data" / "official_state_dict.json"

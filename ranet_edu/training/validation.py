@@ -9,8 +9,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ranet_edu.datasets.davis import DavisDataset, DavisSequence
-from ranet_edu.evaluation.metrics import boundary_accuracy, region_similarity
-from ranet_edu.video.masks import object_masks
+from ranet_edu.evaluation.benchmark import score_frame
 from ranet_edu.video.segmenter import VideoSegmenter
 
 
@@ -46,13 +45,8 @@ class DavisValidation:
         frames = (sequence.read_frame(index) for index in range(count))
         labels = VideoSegmenter(model, canvas=self.canvas).segment(frames, sequence.read_annotation(0))
         scores = [
-            _frame_scores(predicted, sequence.read_annotation(index), sequence.object_count)
+            score_frame(predicted, sequence.read_annotation(index), sequence.object_count)
             for index, predicted in enumerate(labels)
             if 0 < index < count - 1
         ]
         return np.mean(scores, axis=0)
-
-
-def _frame_scores(predicted: np.ndarray, true: np.ndarray, count: int) -> np.ndarray:
-    pairs = zip(object_masks(predicted, count), object_masks(true, count), strict=True)
-    return np.array([(region_similarity(p, t), boundary_accuracy(p, t)) for p, t in pairs])

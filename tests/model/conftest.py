@@ -1,4 +1,4 @@
-"""A small network, and one thread: on frames of a few pixels a second thread only waits for the first."""
+"""A small network that the model's tests share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import pytest
 import torch
 
 from ranet_edu.model import RANet
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -23,14 +23,6 @@ CANVAS = (32, 56)
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 220, 30), (30, 30, 220), (120, 120, 120)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Colours(nn.Module):
     """A model that any eye can check: what has an object's mean colour in the template belongs to it.
 
