@@ -30,7 +30,7 @@ lab: $(INSTALLED)  ## open the notebooks in JupyterLab, at 00_start_here
 test: $(INSTALLED)  ## run everything that proves the repository: ruff, the tests, every notebook
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m pytest
-	$(VENV_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
+	RANET_EDU_DAVIS="$(CURDIR)/data/samples" $(VENV_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
 
 clean:  ## remove .venv, build leftovers and caches; keeps data/cache (your downloads)
 	rm -rf $(VENV) build dist ranet_edu.egg-info .pytest_cache .ruff_cache

@@ -22,6 +22,11 @@ from ranet_edu.video.frames import read_image
 from ranet_edu.video.masks import read_mask
 
 YEARS = ("2016", "2017")
+DATA = Path(__file__).resolve().parents[2] / "data"
+SAMPLES, CACHE = DATA / "samples", DATA / "cache"
+"""The clips that come with the repository, and where downloads go."""
+VARIABLE = "RANET_EDU_DAVIS"
+"""The environment variable that names a DAVIS folder elsewhere."""
 VOID = 255
 """Label of annotated pixels that count for no object; background to the official toolkit, and here."""
 
@@ -189,6 +194,27 @@ class DavisDataset(Sequence[DavisSequence]):
             raise FileNotFoundError(f"sequence {name} has no first annotation: {paths[0]} is missing")
         _check_complete(frames, _images(annotations, (".png",)))
         return DavisSequence(name, frames, paths, single_object=self.year == "2016")
+
+
+def find_clips(year: str = "2016", split: str = "val", resolution: str = "480p") -> DavisDataset:
+    """The reader's DAVIS where there is one, else the sample clips: what the notebooks show. From notebook 01 on.
+
+    Looked for in this order: the folder that the environment variable RANET_EDU_DAVIS names, with `JPEGImages` in it or
+    in its folder `DAVIS-<year>`; `data/cache/DAVIS-<year>`, where `ranet-edu data davis` unpacks; `data/samples`.
+    Arguments as in `DavisDataset`. Raises FileNotFoundError that names the variable where its folder lacks something;
+    other errors as `DavisDataset`.
+    """
+    named, unpacked = os.environ.get(VARIABLE), f"DAVIS-{year}"
+    if not named:
+        downloaded = (CACHE / unpacked).is_dir()
+        return DavisDataset(CACHE / unpacked if downloaded else SAMPLES, year, split, resolution)
+    root = Path(named, unpacked) if Path(named, unpacked).is_dir() else Path(named)
+    try:
+        return DavisDataset(root, year, split, resolution)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{VARIABLE}={named}: {error}. Correct the variable, or unset it to see the sample clips"
+        ) from error
 
 
 def read_split(path: str | os.PathLike) -> list[str]:

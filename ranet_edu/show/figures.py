@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MAP_COLOURS = "viridis"
 WIDTH = 10.0
 """Inches; at 96 dots per inch a figure is as wide as a notebook's column."""
-SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 CHEEK = (200, 575)
 """(y, x) of the cat's cheek in frame 0 of the sample clip `cat-coffee`: the pixel of README's figure."""
 
@@ -200,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Segment a committed clip and write README's figure."""
     from tqdm import tqdm
 
-    from ranet_edu.datasets.davis import DavisDataset
+    from ranet_edu.datasets.davis import SAMPLES, DavisDataset
     from ranet_edu.video.segmenter import VideoSegmenter
     from ranet_edu.weights import open_model
 

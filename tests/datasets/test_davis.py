@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranet_edu.datasets.davis import DavisDataset, read_split
+from ranet_edu.datasets import davis
+from ranet_edu.datasets.davis import DavisDataset, find_clips, read_split
 from ranet_edu.video.masks import write_mask
 
 SIZE = (24, 32)
@@ -216,6 +217,60 @@ def test_corrupt_and_resized_files_are_named(root):
     annotation.write_bytes(b"no png")
     with pytest.raises(ValueError, match="00003.png"):
         bear.read_annotation(3)
+
+
+# --- the reader's DAVIS, or the sample clips
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where downloads would lie: a folder that does not exist yet; and no DAVIS named."""
+    monkeypatch.delenv("RANET_EDU_DAVIS", raising=False)
+    monkeypatch.setattr(davis, "CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(("year", "names"), [("2016", ["cat"]), ("2017", ["cat", "cat-coffee", "launch-pad"])])
+def test_sample_clips_are_found_where_nothing_else_is(cache, repository, year, names):
+    clips = find_clips(year)
+    assert [clip.name for clip in clips] == names
+    assert (clips.root, clips.year, clips.split) == (repository / "data" / "samples", year, "val")
+
+
+def test_a_download_of_that_year_comes_before_the_samples(cache):
+    add_sequence(cache / "DAVIS-2017", "bear")
+    add_split(cache / "DAVIS-2017", "2017", "val", ["bear"])
+    assert [clip.name for clip in find_clips("2017")] == ["bear"]
+    assert [clip.name for clip in find_clips("2016")] == ["cat"]
+
+
+def test_the_variable_comes_before_a_download(cache, root, monkeypatch):
+    add_sequence(cache / "DAVIS-2016", "cow")
+    add_split(cache / "DAVIS-2016", "2016", "val", ["cow"])
+    monkeypatch.setenv("RANET_EDU_DAVIS", str(root))
+    assert [clip.name for clip in find_clips()] == ["bear"]
+    assert [clip.name for clip in find_clips("2017", split="train")] == ["dog"]
+    monkeypatch.setenv("RANET_EDU_DAVIS", "")
+    assert [clip.name for clip in find_clips()] == ["cow"]
+
+
+def test_the_variable_may_name_the_folder_of_both_years(cache, monkeypatch):
+    for year, name in (("2016", "bear"), ("2017", "camel")):
+        add_sequence(cache / f"DAVIS-{year}", name)
+        add_split(cache / f"DAVIS-{year}", year, "val", [name])
+    monkeypatch.setenv("RANET_EDU_DAVIS", str(cache))
+    assert [find_clips(year)[0].name for year in ("2016", "2017")] == ["bear", "camel"]
+
+
+def test_a_wrong_variable_is_named_with_what_is_missing(cache, root, monkeypatch):
+    monkeypatch.setenv("RANET_EDU_DAVIS", str(root / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="^RANET_EDU_DAVIS=.*nowhere: no DAVIS at .*nowhere.* unset it"):
+        find_clips()
+    monkeypatch.setenv("RANET_EDU_DAVIS", str(root))
+    with pytest.raises(FileNotFoundError, match="^RANET_EDU_DAVIS=.*no split train of DAVIS 2016.*there is all, val"):
+        find_clips("2016", split="train")
+    with pytest.raises(ValueError, match="2016 and 2017, not 2018"):
+        find_clips("2018")
 
 
 def test_real_davis(shared_data):
