@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from selenium.webdriver import Chrome
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests in every folder can import browser.py
+
+from browser import MISSING, find_browser, open_browser  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -49,6 +56,15 @@ def fixed_seed() -> None:
 def one_thread() -> None:
     """On frames of a few pixels a second thread only waits for the first."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """A headless Chromium with a clean profile, driven by selenium; skips the test where there is none."""
+    if (found := find_browser()) is None:
+        pytest.skip(MISSING)
+    with open_browser(*found, tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
