@@ -96,13 +96,13 @@ def similarity_figure(
     height = panel * frame.shape[0] / frame.shape[1] + 0.9
     figure = Figure((WIDTH, height), dpi=96, layout="compressed")
     first, *others = figure.subplots(1, len(pixels) + 1)
-    _draw_template(first, template_frame, maps.shape[:2], pixels)
+    draw_template(first, template_frame, maps.shape[:2], pixels)
     limits = limits or map_limits(np.stack([maps[pixel] for pixel in pixels]))
     for number, (ax, (row, column)) in enumerate(zip(others, pixels, strict=True), start=1):
         image = draw_map(ax, frame, maps[row, column], limits)
         title = f"similarity to pixel ({row}, {column})" if len(pixels) == 1 else f"{number}: pixel ({row}, {column})"
         ax.set(title=title, xlabel="column of the map", ylabel="row of the map")
-    _add_colour_bar(figure, image, others)
+    add_colour_bar(figure, image, others)
     return figure
 
 
@@ -123,11 +123,50 @@ def score_curves(scores: Mapping[str, Sequence[float]], measure: str) -> Figure:
 
 def draw_map(ax: Axes, frame: np.ndarray, similarity: np.ndarray, limits: tuple[float, float]) -> AxesImage:
     """Lay a similarity map (h, w) over a greyed frame; axes count the map's cells. Returns what a colour bar needs."""
-    grey = cv2.cvtColor(_shrink(frame, 480), cv2.COLOR_RGB2GRAY)
-    place = _cells(similarity.shape, frame.shape)
+    grey = cv2.cvtColor(shrink(frame, 480), cv2.COLOR_RGB2GRAY)
+    place = cell_extent(similarity.shape, frame.shape)
     ax.imshow(grey, cmap="gray", vmin=0, vmax=255, **place)
     scale = {"cmap": MAP_COLOURS, "vmin": limits[0], "vmax": limits[1]}
     return ax.imshow(similarity, alpha=0.65, interpolation="bilinear", **scale, **place)
+
+
+def draw_template(ax: Axes, frame: np.ndarray, grid: tuple[int, int], pixels: Sequence[Pixel]) -> None:
+    """The template frame, its axes counting template pixels, with the chosen ones marked and numbered."""
+    ax.imshow(shrink(frame, 480), **cell_extent(grid, frame.shape))
+    for number, (row, column) in enumerate(pixels, start=1):
+        if not (0 <= row < grid[0] and 0 <= column < grid[1]):
+            raise IndexError(f"template pixel ({row}, {column}) lies outside of the grid of {grid[0]} x {grid[1]}")
+        mark_cell(ax, row, column)
+        if len(pixels) > 1:
+            style = {"color": "white", "weight": "bold", "path_effects": [withStroke(linewidth=2, foreground="black")]}
+            ax.annotate(str(number), (column, row), (6, 4), textcoords="offset points", **style)
+    ax.set(title="template", xlabel="template column", ylabel="template row")
+
+
+def mark_cell(ax: Axes, row: int, column: int) -> None:
+    """A white frame with a black rim around one cell: seen on any picture."""
+    for colour, line in (("black", 4), ("white", 2)):
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=line))
+
+
+def add_colour_bar(figure: Figure, image: AxesImage, axes: Sequence[Axes]) -> None:
+    """Its arrow says that all below the scale has the darkest colour; behind it is a grey, as behind the maps."""
+    bar = figure.colorbar(image, ax=axes, label="cosine similarity", extend="min", aspect=15, pad=0.01)
+    bar.ax.set_facecolor("0.4")
+
+
+def cell_extent(grid: tuple[int, ...], frame: tuple[int, ...]) -> dict[str, object]:
+    """`imshow` arguments that let axes count the cells of a grid laid over a frame, at the frame's aspect."""
+    (rows, columns), (height, width) = grid[:2], frame[:2]
+    return {"extent": (-0.5, columns - 0.5, rows - 0.5, -0.5), "aspect": (height / rows) / (width / columns)}
+
+
+def shrink(frame: np.ndarray, width: int) -> np.ndarray:
+    """The frame at most `width` pixels wide."""
+    if frame.shape[1] <= width:
+        return frame
+    height = max(1, round(frame.shape[0] * width / frame.shape[1]))
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def map_limits(maps: np.ndarray) -> tuple[float, float]:
@@ -145,20 +184,35 @@ def evenly_spaced(length: int, count: int) -> list[int]:
     return sorted({round(number) for number in np.linspace(0, length - 1, count)})
 
 
+def canvas_images(model: RANet | MatchingBaseline, frames: Sequence[np.ndarray]) -> Tensor:
+    """Whole frames as a model takes them: uint8 (H, W, 3) -> float (T, 3, *canvas), normalised. From notebook 03 on."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255
+    return model.normalize(interpolate(pixels, size=model.canvas, mode="bilinear", antialias=True))
+
+
+def canvas_masks(model: RANet | MatchingBaseline, labels: Sequence[np.ndarray], label: int = 1) -> Tensor:
+    """One object's masks beside `canvas_images`: label maps (H, W) -> float (T, 1, *canvas) in [0, 1]. Notebook 04."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    masks = torch.from_numpy(np.stack(labels) == label)[:, None].float()
+    return interpolate(masks, size=model.canvas, mode="bilinear", antialias=True)
+
+
 def frame_similarity(model: RANet | MatchingBaseline, template_frame: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Similarity maps of every template pixel over another frame, as float32 (H0, W0, h, w). Notebook 00; built in 03.
 
     Both frames, uint8 (H, W, 3), are seen whole; the video loop crops them around the objects.
     """
     import torch
-    from torch.nn.functional import interpolate
 
     from ranet_edu.model.correlation import similarity_maps
 
-    pixels = torch.from_numpy(np.stack([template_frame, frame])).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
-        images = interpolate(pixels, size=model.canvas, mode="bilinear", antialias=True)
-        first, later = model.normalize(images).split(1)  # (1, 3, *canvas)
+        first, later = canvas_images(model, [template_frame, frame]).split(1)  # (1, 3, *canvas)
         template = model.encode_template(first)  # (1, C, H0, W0)
         maps = similarity_maps(template, _matching_features(model, later))[0]  # (H0*W0, h, w)
     return maps.unflatten(0, template.shape[-2:]).numpy()
@@ -184,13 +238,13 @@ def overview(
     for ax, number in zip(above, numbers, strict=True):
         _draw_frame(ax, sequence.read_frame(number), predicted[number], 400)
         ax.set_title(f"frame {number}" if number else "frame 0: the mask is given")
-    _draw_template(below[0], sequence.read_frame(0), maps[numbers[1]].shape[:2], [pixel])
+    draw_template(below[0], sequence.read_frame(0), maps[numbers[1]].shape[:2], [pixel])
     for ax, (number, every) in zip(below[1:], maps.items(), strict=True):
         image = draw_map(ax, sequence.read_frame(number), every[pixel], limits)
     for ax in below:
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="", title="similarity to that pixel")
     below[0].set_title("one pixel of frame 0")
-    _add_colour_bar(figure, image, below)
+    add_colour_bar(figure, image, below)
     _add_legend(figure, names)
     return figure
 
@@ -221,50 +275,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _draw_frame(ax: Axes, frame: np.ndarray, labels: np.ndarray | None, width: int) -> None:
     """A frame shrunk to `width` pixels first, so that the masks' contours stay visible."""
-    small = _shrink(frame, width)
+    small = shrink(frame, width)
     if labels is not None:
         small = overlay(small, cv2.resize(labels, small.shape[1::-1], interpolation=cv2.INTER_NEAREST))
     ax.imshow(small)
     ax.set(xticks=[], yticks=[])
-
-
-def _draw_template(ax: Axes, frame: np.ndarray, grid: tuple[int, int], pixels: Sequence[Pixel]) -> None:
-    """The template frame, its axes counting template pixels, with the chosen ones marked and numbered."""
-    ax.imshow(_shrink(frame, 480), **_cells(grid, frame.shape))
-    for number, (row, column) in enumerate(pixels, start=1):
-        if not (0 <= row < grid[0] and 0 <= column < grid[1]):
-            raise IndexError(f"template pixel ({row}, {column}) lies outside of the grid of {grid[0]} x {grid[1]}")
-        _mark_cell(ax, row, column)
-        if len(pixels) > 1:
-            style = {"color": "white", "weight": "bold", "path_effects": [withStroke(linewidth=2, foreground="black")]}
-            ax.annotate(str(number), (column, row), (6, 4), textcoords="offset points", **style)
-    ax.set(title="template", xlabel="template column", ylabel="template row")
-
-
-def _mark_cell(ax: Axes, row: int, column: int) -> None:
-    """A white frame with a black rim around one cell: seen on any picture."""
-    for colour, line in (("black", 4), ("white", 2)):
-        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=line))
-
-
-def _add_colour_bar(figure: Figure, image: AxesImage, axes: Sequence[Axes]) -> None:
-    """Its arrow says that all below the scale has the darkest colour; behind it is a grey, as behind the maps."""
-    bar = figure.colorbar(image, ax=axes, label="cosine similarity", extend="min", aspect=15, pad=0.01)
-    bar.ax.set_facecolor("0.4")
-
-
-def _cells(grid: tuple[int, ...], frame: tuple[int, ...]) -> dict[str, object]:
-    """`imshow` arguments that let axes count the cells of a grid laid over a frame, at the frame's aspect."""
-    (rows, columns), (height, width) = grid[:2], frame[:2]
-    return {"extent": (-0.5, columns - 0.5, rows - 0.5, -0.5), "aspect": (height / rows) / (width / columns)}
-
-
-def _shrink(frame: np.ndarray, width: int) -> np.ndarray:
-    """The frame at most `width` pixels wide."""
-    if frame.shape[1] <= width:
-        return frame
-    height = max(1, round(frame.shape[0] * width / frame.shape[1]))
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _add_legend(figure: Figure, names: Sequence[str]) -> None:

@@ -158,6 +158,25 @@ def test_frame_similarity_of_ranet_is_finer_than_its_template() -> None:
     assert frame_similarity(model, *frames).shape == (15, 27, 12, 20)
 
 
+def test_canvas_images_are_whole_frames_normalised() -> None:
+    model = RANet.lite(weights=None, canvas=(96, 160))
+    images = figures.canvas_images(model, [np.full((45, 80, 3), value, np.uint8) for value in (0, 255)])
+    assert images.shape == (2, 3, 96, 160)
+    np.testing.assert_allclose(images[0], -127 / 128, rtol=1e-5)  # (x - 127) / 128
+    np.testing.assert_allclose(images[1], 1, rtol=1e-5)
+
+
+def test_canvas_masks_show_one_object_at_its_place() -> None:
+    labels = np.zeros((48, 80), np.uint8)
+    labels[:24, :40], labels[24:, 40:] = 1, 2
+    model = RANet.lite(weights=None, canvas=(96, 160))
+    first, second = (figures.canvas_masks(model, [labels, labels * 0], label) for label in (1, 2))
+    assert first.shape == (2, 1, 96, 160)
+    assert (first[0, 0, :40, :70] == 1).all() and (second[0, 0, 56:, 90:] == 1).all()
+    assert first[0].mean().item() == pytest.approx(0.25, abs=0.01)
+    assert not first[1].any() and not (first * second > 0.3).any()
+
+
 # --- scores
 
 
