@@ -1,0 +1,1 @@
+"""The course: building and grading its assignments, and the checks that name a student's mistake."""

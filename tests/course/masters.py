@@ -1,0 +1,113 @@
+"""The assignments' masters as tests use them: found, read, run in this process, and answered wrongly on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "assignments"
+MASTERS = sorted(FOLDER.glob("A*.ipynb"))
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A wrong answer to one exercise.
+
+    Attributes:
+        exercise: grade_id of the solution cell that `code` replaces.
+        code: the whole cell as the student would leave it.
+        message: regular expression that the visible check's message must match; None for an answer that passes the
+            visible check and that only the hidden tests find out.
+    """
+
+    exercise: str
+    code: str
+    message: str | None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a student hands in: the master's solutions but for some wrong answers, and the points that it must get.
+
+    Attributes:
+        answers: the wrong answers, at most one of an exercise.
+        points: number of an exercise ("e1") -> its points; exercises not named here get all that grade themselves.
+    """
+
+    answers: list[WrongAnswer]
+    points: dict[str, float] = field(default_factory=dict)
+
+
+@cache
+def read_master(path: Path) -> NotebookNode:
+    """A master; treat as constant."""
+    return nbformat.read(path, as_version=4)
+
+
+def wrong_answers(path: Path) -> list[WrongAnswer]:
+    """`WRONG_ANSWERS` of the file that belongs to a master: wrong_a1.py to A1_....ipynb."""
+    return _wrong_module(path).WRONG_ANSWERS
+
+
+def wrong_submissions(path: Path) -> dict[str, Submission]:
+    """`SUBMISSIONS` of the file that belongs to a master: name -> what is handed in."""
+    return _wrong_module(path).SUBMISSIONS
+
+
+def _wrong_module(path: Path):
+    return importlib.import_module(f"wrong_{path.stem.split('_')[0].lower()}")
+
+
+def marks(cell: NotebookNode) -> dict:
+    """A cell's nbgrader metadata; empty where nbgrader has nothing to do with it."""
+    return cell.metadata.get("nbgrader", {})
+
+
+def cells_by_id(master: NotebookNode) -> dict[str, NotebookNode]:
+    """grade_id -> cell."""
+    return {marks(cell)["grade_id"]: cell for cell in master.cells if marks(cell)}
+
+
+def is_test(cell: NotebookNode) -> bool:
+    """Whether a cell holds the tests of an exercise, visible or hidden."""
+    return bool(marks(cell).get("grade")) and not marks(cell)["solution"]
+
+
+def exercises(master: NotebookNode) -> list[str]:
+    """grade_ids of the solution cells that are graded by tests."""
+    return [name for name, cell in cells_by_id(master).items() if marks(cell)["solution"] and cell.cell_type == "code"]
+
+
+def points_of(master: NotebookNode) -> dict[str, float]:
+    """Number of an exercise ("e1") -> the points that its tests give."""
+    points: dict[str, float] = {}
+    for name, cell in cells_by_id(master).items():
+        if is_test(cell):
+            number = name.split("_")[0]
+            points[number] = points.get(number, 0) + marks(cell)["points"]
+    return points
+
+
+def run_answers(master: NotebookNode, replaced: Mapping[str, str] | None = None) -> dict:
+    """The variables after all code cells but the tests have run, those of some grade_ids `replaced`."""
+    variables = {"__name__": "__main__"}
+    for cell in master.cells:
+        if cell.cell_type == "code" and not is_test(cell):
+            execute((replaced or {}).get(marks(cell).get("grade_id"), cell.source), variables)
+    return variables
+
+
+def execute(source: str, variables: dict) -> str:
+    """Run a cell's source without IPython (`%matplotlib inline` and other magics are left out); what it printed."""
+    lines = ["pass" if line.startswith("%") else line for line in source.splitlines()]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec("\n".join(lines), variables)
+    return printed.getvalue()
