@@ -97,11 +97,11 @@ def points_of(master: NotebookNode) -> dict[str, float]:
 
 
 def run_answers(master: NotebookNode, replaced: Mapping[str, str] | None = None) -> dict:
-    """The variables after all code cells but the tests have run, those of some grade_ids `replaced`."""
+    """The variables after the given code and the answers have run, the answers of some grade_ids `replaced`."""
     variables = {"__name__": "__main__"}
-    for cell in master.cells:
+    for name, cell in cells_by_id(master).items():
         if cell.cell_type == "code" and not is_test(cell):
-            execute((replaced or {}).get(marks(cell).get("grade_id"), cell.source), variables)
+            execute((replaced or {}).get(name, cell.source), variables)
     return variables
 
 
