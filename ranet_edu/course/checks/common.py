@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class CheckFailure(AssertionError):
@@ -35,10 +36,11 @@ def passed(message: str) -> None:
 def answer(function: Callable, *arguments: Any, **options: Any) -> Any:
     """What the student's `function` returns for these arguments.
 
-    An answer that is not written yet, or returns nothing, raises CheckFailure. Other errors pass through: their
-    traceback leads to the student's own line.
+    An answer that is not written yet, returns nothing or writes into an array or tensor that it was given raises
+    CheckFailure. Other errors pass through: their traceback leads to the student's own line.
     """
     name = getattr(function, "__name__", "the answer")
+    before = [_copy(argument) for argument in arguments]
     try:
         result = function(*arguments, **options)
     except NotImplementedError:
@@ -46,6 +48,9 @@ def answer(function: Callable, *arguments: Any, **options: Any) -> Any:
     if result is NotImplementedError:  # outside of the handler: the student is not shown two errors
         fail(f"{name} is not written yet: replace `raise NotImplementedError()` by your code")
     require(result is not None, f"{name} returns None: does it end with `return ...`?")
+    for argument, copy in zip(arguments, before, strict=True):
+        unchanged = copy is None or np.array_equal(_copy(argument), copy, equal_nan=True)
+        require(unchanged, f"{name} changes what it is given: work on a copy, without *= and the like on an argument")
     return result
 
 
@@ -66,6 +71,40 @@ def expect(
         if _equal(got, _as_array(what, wrong), tolerance):
             fail(f"{what} {difference}: {message}")
     fail(f"{what} {difference}")
+
+
+def expect_shape(what: str, got: Any, shape: tuple[int, ...], mistakes: Mapping[tuple[int, ...], str]) -> None:
+    """Raise CheckFailure unless `got` has this shape; `mistakes`: a wrong shape -> what leads to it."""
+    have = _as_array(what, got).shape
+    if have != shape:
+        reason = mistakes.get(have)
+        fail(f"{what} has shape {have}, not {shape}" + (f": {reason}" if reason else ""))
+
+
+def count_operations(function: Callable, *arguments: Any) -> int:
+    """How many tensor operations a call runs. A loop over pixels shows in it, and on any machine alike."""
+    with _OperationCounter() as counter:
+        function(*arguments)
+    return counter.count
+
+
+class _OperationCounter(TorchDispatchMode):
+    """Counts what PyTorch carries out while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return operation(*args, **(kwargs or {}))
+
+
+def _copy(argument: Any) -> np.ndarray | None:
+    """The values of an array or tensor; None for anything else."""
+    if hasattr(argument, "detach"):
+        argument = argument.detach().cpu().numpy()
+    return argument.copy() if isinstance(argument, np.ndarray) else None
 
 
 def _as_array(what: str, value: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 
-from ranet_edu.course.checks.common import CheckFailure, answer, expect, passed, require
+from ranet_edu.course.checks.common import CheckFailure, answer, count_operations, expect, expect_shape, passed, require
 
 
 def message_of(function, *arguments, **options) -> str:
@@ -75,6 +75,38 @@ def test_an_answer_that_is_not_written_or_returns_nothing_is_told_so():
 
     assert "stub is not written yet" in message_of(answer, stub)
     assert "forgets returns None" in message_of(answer, forgets)
+
+
+@pytest.mark.parametrize("given", [np.ones(3), torch.ones(3), torch.ones(3, requires_grad=True) * 1])
+def test_an_answer_that_writes_into_its_argument_is_told_so(given):
+    def doubles(values):
+        with torch.no_grad():
+            values *= 2
+        return values
+
+    assert "doubles changes what it is given" in message_of(answer, doubles, given)
+
+
+def test_an_answer_may_return_its_argument():
+    given = np.array([1.0, np.nan])
+    assert answer(lambda values, name: values, given, "unchanged") is given
+
+
+def test_a_wrong_shape_is_explained_where_it_is_known():
+    mistakes = {(3, 2): "rows and columns are swapped"}
+    expect_shape("the map", torch.zeros(2, 3), (2, 3), mistakes)
+    message = message_of(expect_shape, "the map", torch.zeros(3, 2), (2, 3), mistakes)
+    assert message == "the map has shape (3, 2), not (2, 3): rows and columns are swapped"
+    assert message_of(expect_shape, "the map", 5.0, (2, 3), mistakes) == "the map has shape (), not (2, 3)"
+
+
+def test_operations_grow_with_a_loop_and_not_with_a_product():
+    def loop(a, b):
+        return torch.stack([row @ b for row in a])
+
+    few, many = torch.ones(2, 4), torch.ones(20, 4)
+    assert count_operations(torch.matmul, few, few.T) == count_operations(torch.matmul, many, many.T) > 0
+    assert count_operations(loop, many, many.T) > count_operations(loop, few, few.T)
 
 
 def test_other_errors_lead_to_the_student_s_line():
