@@ -100,20 +100,25 @@ class StillPairs(Dataset):
 
     folders: one or several folders as `find_stills` reads them. size: the canvas (H, W). objects: N. paste: the
     probability that the objects are cut out and put on another photo. distractor: the probability of one more pasted
-    object, in both frames, that is not to be segmented. rollout: T, frames of one smooth motion. length: how many
+    object, in both frames, that is not to be segmented; half of the time it comes from the same folder, because rivals
+    of the same kind are the hardest. vanish: the probability that a pasted object is out of sight in the frames after
+    the template, so that only an empty mask is right. rollout: T, frames of one smooth motion. length: how many
     samples one epoch has (default: one per object in the folders); any index from 0 on is valid, and sample i depends
     on `seed` and i alone, whatever the number of workers. Errors: see `find_stills`.
     """
 
     def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
                  paste: float = 0.5, seed: int = 0, length: int | None = None, rollout: int = 1,
-                 distractor: float = 0.35, recipe: Recipe = STILLS_RECIPE) -> None:
+                 distractor: float = 0.5, vanish: float = 0.1, recipe: Recipe = STILLS_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout)
         folders = [folders] if isinstance(folders, (str, Path)) else folders
         self.stills = [still for folder in folders for still in find_stills(folder)]
         self.subjects = [(still, label) for still in self.stills for label in still.labels]
         self.size, self.objects, self.paste, self.seed, self.rollout = size, objects, paste, seed, rollout
-        self.distractor, self.recipe = distractor, recipe
+        self.distractor, self.vanish, self.recipe = distractor, vanish, recipe
+        self.kinds: dict[Path, list[tuple[Still, int]]] = {}
+        for still, label in self.subjects:
+            self.kinds.setdefault(still.mask.parent, []).append((still, label))
         self.length = len(self.subjects) if length is None else length
 
     def __len__(self) -> int:
@@ -127,6 +132,8 @@ class StillPairs(Dataset):
         layers, size = self._pasted(rng, still, label) if pasted else self._in_place(rng, still, label)
         moments = [_moments(rng, layer, self.rollout) for layer in layers]
         template, previous, *frames = (Scene(layers, size, self.objects) for layers in zip(*moments, strict=True))
+        if pasted and rng.random() < self.vanish:
+            frames = [_without_first_object(frame) for frame in frames]
         return make_sample(rng, template, previous, frames, self.size, self.recipe)
 
     def _in_place(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
@@ -137,7 +144,7 @@ class StillPairs(Dataset):
         size, placement = scene_in_photo(rng, labels.shape, mask_box(labels == label))
         ground = Layer(read_photo(still.image), _as_255(labels == np.reshape(chosen, (-1, 1, 1))),
                        tuple(range(len(chosen))), placement, random_pose(rng), labels == VOID)
-        return [ground, *self._cut_outs(rng, size, range(len(chosen), self.objects))], size
+        return [ground, *self._cut_outs(rng, still, size, range(len(chosen), self.objects))], size
 
     def _pasted(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
         """The object cut out and put on another photo, among other cut-outs in random order."""
@@ -145,14 +152,24 @@ class StillPairs(Dataset):
         size, placement = scene_in_photo(rng, image.shape[:2])
         nothing = np.zeros((0, *image.shape[:2]), np.uint8)
         ground = Layer(image, nothing, (), placement, random_pose(rng, CAMERA_RANGE))
-        layers = [cut_out(rng, still, label, size, 0), *self._cut_outs(rng, size, range(1, self.objects))]
+        layers = [cut_out(rng, still, label, size, 0), *self._cut_outs(rng, still, size, range(1, self.objects))]
         return [ground, *(layers[i] for i in rng.permutation(len(layers)))], size
 
-    def _cut_outs(self, rng: np.random.Generator, size: tuple[int, int], slots: Sequence[int]) -> list[Layer]:
-        """Random objects for the given slots, and sometimes a distractor."""
+    def _cut_outs(self, rng: np.random.Generator, still: Still, size: tuple[int, int],
+                  slots: Sequence[int]) -> list[Layer]:
+        """Random objects for the given slots beside `still`'s, and sometimes a distractor."""
         slots = [*slots, *[DISTRACTOR] * (rng.random() < self.distractor)]
-        subjects = [self.subjects[rng.integers(len(self.subjects))] for _ in slots]
+        subjects = [self._rival(rng, still) for _ in slots]
         return [cut_out(rng, *subject, size, slot) for subject, slot in zip(subjects, slots, strict=True)]
+
+    def _rival(self, rng: np.random.Generator, still: Still) -> tuple[Still, int]:
+        """Any object, or half of the time one of the same folder as `still`'s."""
+        pool = self.kinds[still.mask.parent] if rng.random() < 0.5 else self.subjects
+        return pool[rng.integers(len(pool))]
+
+
+def _without_first_object(scene: Scene) -> Scene:
+    return replace(scene, layers=[layer for layer in scene.layers if 0 not in layer.slots])
 
 
 def shuffled(index: int, count: int, seed: int) -> int:

@@ -42,6 +42,10 @@ class ResNetBackbone(nn.Module):
         self.conv1, self.bn1, self.maxpool = resnet.conv1, resnet.bn1, resnet.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
 
+    def stages(self) -> list[list[nn.Module]]:
+        """The modules that lead to each of the five scales, finest first."""
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
+
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         half = F.relu(self.bn1(self.conv1(frames)))
         quarter = self.layer1(self.maxpool(half))
@@ -67,6 +71,12 @@ class TimmBackbone(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The modules that lead to each of the five scales, finest first."""
+        ends = [int(info["module"].removeprefix("blocks.")) + 1 for info in self.body.feature_info.get_dicts()]
+        stages = [list(self.body.blocks[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        return [[self.body.conv_stem, self.body.bn1, *stages[0]], *stages[1:]]
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.body(frames))

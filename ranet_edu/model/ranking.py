@@ -5,13 +5,13 @@ channels in a fixed meaning. Ranking gives both: channel 0 is always the most im
 came from. Built in notebook 05; the variants of Table 4 are compared in notebook 11.
 
 **How the scores learn.** Scores decide the order only, and an order has no gradient: the released network computes a
-hard sort, and without more its ranking network would stay at its first weights for ever. While gradients are recorded,
-each selected map is therefore multiplied by `1 + (learned - learned.detach())`. The factor is exactly 1, so the result
-is that of the hard sort to the last bit; its derivative with respect to the learned score is 1, so that score receives
-the sum of gradient * map over the map's pixels (a straight-through estimate): where the loss would fall if the map
-were stronger, its score rises and the map moves to the front; where it would fall if the map were weaker, it sinks and
-is cut off. Maps that were cut off receive no gradient in that step; they come back through other frames, whose maxima
-(the second term of equation 2) order them differently.
+hard sort, and without more its ranking network would stay at its first weights for ever. Nor does it help to let a
+score scale its own map, because the decoder begins with an instance norm, which undoes every scale. What the decoder
+can feel is *which* map stands in a channel. While gradients are recorded, the order is therefore accompanied by a soft
+one: row k of a matrix P (`soft_order`) says how nearly each candidate would have taken place k. `P - P.detach()` is
+exactly zero, so the result is that of the hard sort to the last bit; its derivative is that of P, so that score j
+rises where the loss would fall if map j stood nearer to the front, and sinks where it would fall if it stood further
+back or were cut off. Maps that were cut off learn too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ranet_edu.model.blocks import ConvBlock, ResBlock
 
 LEARNED_SCALE = 0.2  # weight of the learned score beside the maximum (released network)
 BACKGROUND_THRESHOLD = 0.9  # a template cell counts as background where at least this share of it is
+TEMPERATURE = 0.02  # of `soft_order`: differences of scores below it are a matter of opinion; maxima differ by as much
 
 
 class Ranked(NamedTuple):
@@ -150,17 +151,34 @@ def rank(maps: Tensor, weights: Tensor, scores: Tensor, learned: Tensor, keep: i
 
     maps: (B, H0*W0, H, W). weights, scores, learned: (B, N, M) for M candidates; candidate c is map c mod H0*W0 times
     weights[..., c]. Returns the ranked maps (B, N, keep, H, W), padded with zero maps where M < keep, and the order
-    (B, N, min(keep, M)). `learned` receives the straight-through gradient (see the module's text).
+    (B, N, min(keep, M)). `learned`, the part of the scores that learns, receives the gradient of a soft order (see the
+    module's text).
     """
     order = scores.topk(min(keep, scores.shape[2]), dim=2).indices
-    factors = weights.gather(2, order)
-    if torch.is_grad_enabled() and learned.requires_grad:
-        chosen = learned.gather(2, order)
-        factors = factors * (1 + (chosen - chosen.detach()))
     batch = torch.arange(len(maps), device=maps.device)[:, None, None]
-    ranked = maps[batch, order % maps.shape[1]] * factors[..., None, None]
+    ranked = maps[batch, order % maps.shape[1]] * weights.gather(2, order)[..., None, None]
+    if torch.is_grad_enabled() and learned.requires_grad:
+        ranked = ranked + _zero_that_teaches(maps, weights, learned + (scores - learned).detach(), order)
     padding = keep - order.shape[2]
     return (F.pad(ranked, (0, 0, 0, 0, 0, padding)) if padding else ranked), order
+
+
+def soft_order(scores: Tensor, order: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """How nearly each candidate takes each place (SoftSort; Prillo and Eisenschlos, 2020).
+
+    scores: (B, N, M). order: (B, N, K), the best K, best first. Returns P, (B, N, K, M): rows sum to 1 and lie around
+    the candidate that has the place; the closer two scores, the more they share it.
+    """
+    places = scores.gather(2, order)
+    return ((places[..., None] - scores[:, :, None]).abs() / -temperature).softmax(3)
+
+
+def _zero_that_teaches(maps: Tensor, weights: Tensor, scores: Tensor, order: Tensor) -> Tensor:
+    """(B, N, K, H, W) of zeros, with the derivative of the softly ranked maps with respect to the scores."""
+    places = soft_order(scores, order)
+    repeats = scores.shape[2] // maps.shape[1]  # candidates are the maps, once for each rival that owns pixels
+    change = ((places - places.detach()) * weights[:, :, None]).unflatten(3, (repeats, -1)).sum(3)
+    return torch.einsum("bnkm,bmhw->bnkhw", change, maps.detach())
 
 
 def _maximum(maps: Tensor, weights: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ class TrainingConfig:
     optimizer: Literal["adam", "adamw"] = _option("adamw", "optimiser")
     learning_rate: float = _option(1e-3, "peak learning rate")
     backbone_learning_rate: float = _option(1e-4, "peak learning rate of the ImageNet backbone")
+    frozen_stages: int = _option(0, "first scales of the backbone that stay as ImageNet left them, 0 to 5")
     weight_decay: float = _option(1e-4, "decay of convolution weights (adamw)")
     schedule: Literal["constant", "cosine"] = _option("cosine", "learning rate after the warm-up")
     warmup: int = _option(100, "steps in which the learning rate rises from 0")
@@ -72,6 +73,8 @@ class TrainingConfig:
         for name in ("stills_share", "paste", "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        if not 0 <= self.frozen_stages <= 5:
+            raise ValueError(f"frozen_stages is {self.frozen_stages}; it must lie between 0 and 5")
         for name in ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip", "iou", "boundary"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")

@@ -35,7 +35,8 @@ from ranet_edu.training.checkpoints import Checkpoints, StopSignals
 from ranet_edu.training.config import TrainingConfig, check_same_run
 from ranet_edu.training.log import CsvLog, plot_log
 from ranet_edu.training.losses import TERMS, RolloutLoss
-from ranet_edu.training.optimiser import build_optimiser, rate_factor, set_rate
+from ranet_edu.training.optimiser import build_optimiser, freeze_stages, rate_factor, set_rate
+from ranet_edu.training.precision import keep_depthwise_in_float32
 from ranet_edu.weights import save_weights
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -82,6 +83,9 @@ class Trainer:
     def _build(self, model: nn.Module) -> None:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         self.model = model.to(self.accelerator.device, memory_format=layout).train()
+        freeze_stages(self.model, self.config.frozen_stages)
+        if self.accelerator.device.type == "cpu":
+            keep_depthwise_in_float32(self.model)
         self.average = ModelEmaV3(self.model, self.config.average, use_warmup=True) if self.config.average else None
         loss = RolloutLoss(self.model, self.config.iou, self.config.boundary, self.config.detach)
         optimiser = build_optimiser(self.model, self.config)

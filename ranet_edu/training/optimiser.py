@@ -27,6 +27,13 @@ def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     return kind([{"params": p, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), p in groups.items()])
 
 
+def freeze_stages(model: nn.Module, count: int) -> None:
+    """Lets the first `count` scales of the encoder's backbone keep their weights; no gradient is computed for them."""
+    if count:
+        for module in (module for stage in model.encoder.backbone.stages()[:count] for module in stage):
+            module.requires_grad_(False)
+
+
 def rate_factor(step: int, config: TrainingConfig) -> float:
     """What the peak learning rates are multiplied with in step `step` (from 0), in (0, 1].
 

@@ -129,7 +129,7 @@ class TestStillPairs:
     @pytest.mark.parametrize("paste", [0.0, 1.0])
     def test_masks_fit_what_the_picture_shows(self, folder: Path, paste: float) -> None:
         """Each object has a colour of its own here: where the mask is 1 no other colour may dominate, in every view."""
-        pairs = StillPairs(folder, CANVAS, paste=paste, distractor=0, recipe=CLEAN, rollout=2)
+        pairs = StillPairs(folder, CANVAS, paste=paste, distractor=0, vanish=0, recipe=CLEAN, rollout=2)
         for index in range(8):
             sample = pairs[index]
             views = [(sample.template, sample.template_masks), *zip(sample.frames, sample.true_masks, strict=True)]
@@ -184,6 +184,25 @@ class TestStillPairs:
         assert sorted(layer.slots for layer in layers) == [(), (DISTRACTOR,), (0,)]
         layers, _ = without._pasted(np.random.default_rng(0), still, label)
         assert sorted(layer.slots for layer in layers) == [(), (0,)]
+
+    def test_half_of_the_distractors_come_from_the_object_s_own_folder(
+        self, tmp_path: Path, drawn: SimpleNamespace
+    ) -> None:
+        for name, count in (("birds", 1), ("boats", 9)):
+            for number in range(count):
+                drawn.save_still(tmp_path / name, f"{number}", drawn.discs((120, 160), (80, 60)))
+        pairs = StillPairs([tmp_path / "birds", tmp_path / "boats"], CANVAS)
+        bird = next(still for still in pairs.stills if still.mask.parents[1].name == "birds")
+        rng = np.random.default_rng(0)
+        same_kind = np.mean([pairs._rival(rng, bird)[0] == bird for _ in range(400)])
+        assert same_kind == pytest.approx(0.5 + 0.5 / 10, abs=0.08)
+
+    def test_a_pasted_object_may_vanish_after_the_template(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, paste=1, vanish=1, rollout=2, recipe=CLEAN)
+        for index in range(6):
+            sample = pairs[index]
+            assert sample.template_masks.any() and not sample.true_masks.any() and sample.valid.any()
+        assert all(x.true_masks.any() for x in map(StillPairs(folder, CANVAS, paste=1, vanish=0).__getitem__, range(6)))
 
     def test_bad_counts(self, folder: Path) -> None:
         with pytest.raises(ValueError, match="objects must be at least 1"):

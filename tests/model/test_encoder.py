@@ -158,3 +158,17 @@ def test_backbones_by_name():
     assert isinstance(build_backbone("timm/tf_efficientnet_lite0"), TimmBackbone)
     with pytest.raises(ValueError, match="resnet1801"):
         build_backbone("resnet1801")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/tf_efficientnet_lite0"])
+def test_stages_hold_every_parameter_once_and_lead_to_their_scale(name):
+    backbone = build_backbone(name)
+    stages = [nn.ModuleList(stage) for stage in backbone.stages()]
+    assert len(stages) == 5
+    owned = [id(parameter) for stage in stages for parameter in stage.parameters()]
+    assert sorted(owned) == sorted(map(id, backbone.parameters()))
+    for index, level in enumerate(backbone(torch.randn(1, 3, 64, 96))):
+        backbone.zero_grad()
+        level.sum().backward(retain_graph=True)
+        learns = [any(p.grad is not None for p in stage.parameters()) for stage in stages]
+        assert learns == [True] * (index + 1) + [False] * (4 - index)

@@ -1,7 +1,9 @@
 import pytest
+import torch
 from tiny_run import TinyNet
 
-from ranet_edu.training.optimiser import build_optimiser, rate_factor, set_rate
+from ranet_edu.model import RANet
+from ranet_edu.training.optimiser import build_optimiser, freeze_stages, rate_factor, set_rate
 
 
 def test_the_backbone_learns_at_its_own_rate_and_only_convolution_weights_decay(tiny_config):
@@ -20,6 +22,15 @@ def test_frozen_parameters_are_left_out(tiny_config):
     model.encoder.requires_grad_(False)
     parameters = [p for group in build_optimiser(model, tiny_config()).param_groups for p in group["params"]]
     assert {id(p) for p in parameters} == {id(p) for p in model.head.parameters()}
+
+
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_frozen_stages_get_no_gradient_and_the_others_do(count):
+    model = RANet.lite(weights=None)
+    freeze_stages(model, count)
+    levels = model.encoder.backbone(torch.randn(1, 3, 64, 96))
+    assert [level.requires_grad for level in levels] == [False] * count + [True] * (5 - count)
+    assert all(p.requires_grad for name, p in model.named_parameters() if "backbone" not in name)
 
 
 def test_the_rate_rises_then_falls_along_half_a_cosine(tiny_config):
