@@ -81,10 +81,18 @@ def sequence_statistics(values: np.ndarray) -> SequenceStatistics:
         raise ValueError(f"values must be (frames,), one object at a time, not {values.shape}")
     if not len(values):
         return SequenceStatistics(np.nan, np.nan, np.nan)
-    # + 1e-10: numpy rounds halves to even, the toolkits round them up as Matlab does.
-    limits = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
+    limits = quarter_limits(len(values))
     first, last = values[: limits[1] + 1], values[limits[3] :]
     return SequenceStatistics(_mean(values), float(np.mean(values > 0.5)), _mean(first) - _mean(last))
+
+
+def quarter_limits(count: int) -> np.ndarray:
+    """The five frames that bound the quarters of a sequence of `count` scored frames: ints (5,), 0 ... count - 1.
+
+    Each quarter holds both of its limits, so neighbours share a frame. Used for decay; drawn in notebook 01.
+    """
+    # + 1e-10: numpy rounds halves to even, the toolkits round them up as Matlab does.
+    return np.round(np.linspace(1, count, 5) + 1e-10).astype(int) - 1
 
 
 def _mean(values: np.ndarray) -> float:
