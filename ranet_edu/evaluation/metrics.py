@@ -1,4 +1,4 @@
-"""J and F of one object in one frame, and their statistics over a sequence, as DAVIS defines them (notebook 09).
+"""J and F of one object in one frame, and their statistics over a sequence, as DAVIS defines them (notebooks 01, 09).
 
 Definitions: Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR 2016.
 The values equal those of the official toolkit (github.com/davisvideochallenge/davis2017-evaluation) to the last bit.
@@ -25,7 +25,7 @@ class SequenceStatistics(NamedTuple):
 
 
 def region_similarity(predicted: np.ndarray, true: np.ndarray, void: np.ndarray | None = None) -> float:
-    """J, the Jaccard index: the pixels in both masks / the pixels in either. Notebook 09.
+    """J, the Jaccard index: the pixels in both masks / the pixels in either. Built in notebook 01.
 
     `predicted`, `true`: masks (H, W) of one object, any type, object where not zero. `void`: mask of pixels that do
     not count; semi-supervised DAVIS has none. Returns a value in [0, 1]; two empty masks agree: 1.
@@ -41,7 +41,7 @@ def region_similarity(predicted: np.ndarray, true: np.ndarray, void: np.ndarray 
 
 
 def boundary_accuracy(predicted: np.ndarray, true: np.ndarray, void: np.ndarray | None = None) -> float:
-    """F, the F-measure of the boundary: do the two outlines run within a few pixels of each other? Notebook 09.
+    """F, the F-measure of the boundary: do the two outlines run within a few pixels of each other? Notebook 01.
 
     Precision is the share of predicted boundary pixels with a true one within ceil(0.008 diagonal) pixels, recall the
     share of true ones with a predicted one; F = 2 precision recall / (precision + recall), in [0, 1]. A pixel belongs
@@ -65,7 +65,7 @@ def boundary_accuracy(predicted: np.ndarray, true: np.ndarray, void: np.ndarray 
 
 
 def sequence_statistics(values: np.ndarray) -> SequenceStatistics:
-    """Mean, recall and decay of one object's J or F over the scored frames of a sequence (n,). Notebook 09.
+    """Mean, recall and decay of one object's J or F over the scored frames of a sequence (n,). Notebook 01.
 
     recall: the share of frames above 0.5; a NaN is not above, and counts. decay: the mean of the first quarter of the
     frames minus that of the last, where neighbouring quarters share a frame; above 0 where quality is lost over time.
