@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ranet_edu.datasets.samples import Sample
 
+GRACE = 20  # seconds, longer than most steps
+
 
 class StepSampler(Sampler[list[int]]):
     """Indices for process `process`, a list of `batch` for each micro-batch of the steps `first` to `last` - 1.
@@ -43,13 +45,17 @@ def load_batches(samples: Dataset, sampler: StepSampler, workers: int, pin_memor
         batch_sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_outlive_signals,
     )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the workers too; they must outlive it so that the running step can end and be saved."""
+def _outlive_signals(worker: int) -> None:
+    """Ctrl-C and a SIGTERM to the process group reach the workers too; the step that runs must end and be saved.
+
+    A worker that was told to end is gone `GRACE` seconds later all the same: Python waits for it when it exits.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
 def to_device(batch: Sample, device: torch.device) -> Sample:

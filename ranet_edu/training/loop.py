@@ -108,6 +108,7 @@ class Trainer:
                 if self._checkpoint_due(saved):
                     self._save()
                     saved = time.monotonic()
+        del batches  # and with them the workers
         return self._finish(stop)
 
     def _batches(self) -> Iterator[Sample]:

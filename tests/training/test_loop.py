@@ -95,6 +95,21 @@ def test_a_signal_ends_the_step_and_saves(tiny_config, rows, number, error):
     assert rows(config.out / "log.csv") == rows(whole.out / "log.csv")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_saves_too(tiny_config, rows, start, number):
+    """As a terminal sends Ctrl-C, and a batch system its notice: the workers that make samples get it as well."""
+    config = tiny_config("stopped", steps=400, workers=2)
+    process = start(config, TINY_SECONDS="0.02")
+    log, deadline = config.out / "log.csv", time.monotonic() + 60
+    while not (log.exists() and len(rows(log)) >= 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    output = process.communicate(timeout=60)[0]
+    assert "the same command continues" in output
+    assert 6 <= Checkpoints(config.out).load()["step"] < 400
+
+
 def test_the_time_limit_stops_with_a_checkpoint(tiny_config, monkeypatch, capsys):
     monkeypatch.setenv("TINY_SECONDS", "0.05")
     config = tiny_config(steps=500, time_limit=0.5)
