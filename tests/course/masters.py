@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,16 @@ class Submission:
 
     answers: list[WrongAnswer]
     points: dict[str, float] = field(default_factory=dict)
+
+
+def changes_of(exercise: str, right: str) -> Callable[[str, str, str | None], WrongAnswer]:
+    """Makes wrong answers to an exercise from a right one: (what is changed, into what, message)."""
+
+    def changed(change: str, by: str, message: str | None) -> WrongAnswer:
+        assert change in right
+        return WrongAnswer(exercise, right.replace(change, by), message)
+
+    return changed
 
 
 @cache

@@ -1,19 +1,6 @@
 """Wrong answers to assignment 2: correlation and similarity."""
 
-from collections.abc import Callable
-
-from masters import Submission, WrongAnswer
-
-
-def changes_of(exercise: str, right: str) -> Callable[[str, str, str | None], WrongAnswer]:
-    """Makes wrong answers to an exercise from a right one: (what is changed, into what, message)."""
-
-    def changed(change: str, by: str, message: str | None) -> WrongAnswer:
-        assert change in right
-        return WrongAnswer(exercise, right.replace(change, by), message)
-
-    return changed
-
+from masters import Submission, WrongAnswer, changes_of
 
 # --- exercise 1: one template pixel
 

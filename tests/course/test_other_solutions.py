@@ -1,0 +1,97 @@
+"""Checks judge the answer, not the way: solutions that look nothing like the master's pass all tests."""
+
+import pytest
+from masters import MASTERS, cells_by_id, execute, read_master, run_answers
+
+OTHERS = {
+    "A2 e1_similarity_map": """
+def similarity_map(template, frame, row, column):
+    kernel = template[:, row, column].numpy()
+    rows = [[place / max(np.linalg.norm(place), 1e-12) for place in line] for line in frame.numpy().transpose(1, 2, 0)]
+    return torch.tensor([[float(kernel @ place) / np.linalg.norm(kernel) for place in line] for line in rows])
+""",
+    "A2 e2_similarity_maps": """
+def similarity_maps(template, frame):
+    K = template / template.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    I = frame / frame.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    return torch.einsum("bcij,bchw->bijhw", K, I).flatten(1, 2)
+""",
+    "A2 e3_best_matches": """
+def best_matches(maps):
+    places = [np.unravel_index(int(m.argmax()), m.shape) for m in maps]
+    return torch.tensor([[int(row), int(column)] for row, column in places])
+""",
+    "A2 e4_split_maps": """
+def split_maps(maps, mask, grid, background_share=0.9):
+    weights = F.interpolate(mask[None, None], size=grid, mode="area").view(-1, 1, 1)
+    return [maps * weights, torch.where(1 - weights >= background_share, maps, torch.zeros(()))]
+""",
+    "A2 e5_combine": """
+def combine(maps, chosen, best):
+    count = min(best, int(chosen.sum()))
+    if count == 0:
+        return -torch.ones_like(maps[0])
+    ordered = maps.masked_fill(~chosen[:, None, None], -9).sort(dim=0, descending=True).values
+    return sum(ordered[k] for k in range(count)) / count
+""",
+    "A2 e6_overlay_map": """
+def overlay_map(frame, similarity, limits):
+    large = F.interpolate(torch.from_numpy(similarity)[None, None], size=frame.shape[:2], mode="bilinear")[0, 0].numpy()
+    values = np.interp(large, limits, (0, 1))
+    grey = frame.astype(float).sum(2) / 3
+    picture = np.empty(frame.shape, np.uint8)
+    for channel in range(3):
+        picture[..., channel] = 0.35 * grey + 0.65 * 255 * colormaps["viridis"](values)[..., channel] + 0.5
+    return picture
+""",
+    "A3 e1_swap": """
+def swap(maps, grid):
+    return maps.reshape(*grid, -1).permute(2, 0, 1)
+""",
+    "A3 e2_ranking_scores": """
+def ranking_scores(swapped, weights, network):
+    masked = torch.einsum("pij,ij->pij", swapped, weights)
+    learned = torch.where(weights > 0, network(masked).clamp(min=0) / 5, torch.zeros(()))
+    return learned.reshape(-1) + masked.flatten(1).max(dim=0).values
+""",
+    "A3 e3_rank": """
+def rank(maps, scores, keep):
+    order = sorted(range(len(scores)), key=lambda j: (-float(scores[j]), j))
+    best = [maps[j] for j in order[:keep]]
+    return torch.stack(best + [torch.zeros_like(maps[0])] * (keep - len(best)))
+""",
+    "A3 e4_largest_change": """
+def largest_change(select, maps, scores, permutation):
+    def permuted(x):
+        return torch.stack([x[j] for j in permutation])
+    return torch.dist(select(permuted(maps), permuted(scores)), select(maps, scores), p=float("inf"))
+""",
+    "A3 e5_without_ranking": """
+def without_ranking(variant, maps, weights):
+    weighted = torch.stack([w * m for w, m in zip(weights, maps)])
+    total = weights.sum()
+    average = weighted.sum(0)[None] / total if total > 0 else torch.zeros_like(maps[:1])
+    results = {"none": weighted, "maximum": weighted.max(dim=0).values[None], "average": average}
+    if variant not in results:
+        raise ValueError("no such variant")
+    return results[variant]
+""",
+    "A3 e6_rank_and_learn": """
+def rank_and_learn(maps, scores, keep, temperature):
+    order = scores.argsort(dim=1, descending=True, stable=True)[:, :keep]
+    index = order[..., None, None].expand(-1, -1, *maps.shape[2:])
+    places = torch.take_along_dim(scores, order, 1)
+    P = torch.softmax(-(places.unsqueeze(2) - scores.unsqueeze(1)).abs() / temperature, -1)
+    lesson = ((P - P.detach()) @ maps.flatten(2)).unflatten(2, maps.shape[2:])
+    return torch.cat([maps.gather(1, index) + lesson, maps.new_zeros(len(maps), keep, *maps.shape[2:])], 1)[:, :keep]
+""",
+}
+
+
+@pytest.mark.parametrize("exercise", OTHERS)
+def test_another_way_is_as_good(exercise) -> None:
+    assignment, name = exercise.split()
+    master = next(read_master(path) for path in MASTERS if path.stem.startswith(f"{assignment}_"))
+    variables = run_answers(master, {name: OTHERS[exercise]})
+    for kind in ("check", "hidden"):
+        execute(cells_by_id(master)[f"{name}_{kind}"].source, variables)
