@@ -43,6 +43,67 @@ def test_sliders_reach_every_template_pixel_and_no_other(explorer: FigureExplore
     assert explorer.children == (*explorer.sliders.values(), explorer.image)
 
 
+def click(explorer: FigureExplorer, row: float, column: float) -> None:
+    """A click on a point of the first axes, given in their coordinates."""
+    figure = explorer.figure
+    x, y = figure.transFigure.inverted().transform(figure.axes[0].transData.transform((column, row)))
+    explorer.image.click = (x, 1 - y)
+
+
+def test_a_click_into_the_template_chooses_the_pixel_there(
+    explorer: FigureExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, drawings = picture(explorer), []
+    draw = explorer.draw
+    monkeypatch.setattr(explorer, "draw", lambda **values: drawings.append(values) or draw(**values))
+    click(explorer, 3.4, 6.6)
+    assert {name: slider.value for name, slider in explorer.sliders.items()} == {"row": 3, "column": 7}
+    assert drawings == [{"row": 3, "column": 7}]
+    assert (abs(picture(explorer) - before) > 100).sum() > 100
+
+
+def test_a_click_at_the_edge_stays_inside(explorer: FigureExplorer) -> None:
+    click(explorer, 4.49, -0.49)
+    assert (explorer.sliders["row"].value, explorer.sliders["column"].value) == (4, 0)
+
+
+def test_a_click_beside_the_template_changes_nothing(explorer: FigureExplorer) -> None:
+    before = picture(explorer)
+    explorer.image.click = (0.7, 0.5)  # on the map
+    assert (explorer.sliders["row"].value, explorer.sliders["column"].value) == (1, 2)
+    np.testing.assert_array_equal(picture(explorer), before)
+
+
+def test_sliders_still_work_after_a_click(explorer: FigureExplorer) -> None:
+    click(explorer, 3, 7)
+    before = picture(explorer)
+    explorer.sliders["row"].value = 0
+    assert (abs(picture(explorer) - before) > 100).sum() > 100
+
+
+def test_a_clip_gets_a_slider_of_its_frames() -> None:
+    frames = {number: np.full((45, 80, 3), 128, np.uint8) for number in (5, 20)}
+    identity = np.einsum("ik,jl->ijkl", np.eye(5), np.eye(8))
+    explorer = similarity_explorer(frames[5], frames, {5: identity, 20: identity[::-1]}, (0, 0))
+    before = picture(explorer)
+    assert explorer.sliders["number"].options == (5, 20)
+    explorer.sliders["number"].value = 20
+    assert (abs(picture(explorer) - before) > 100).sum() > 100
+
+
+def test_frames_of_a_clip_share_the_widest_scale() -> None:
+    frames = dict.fromkeys((0, 1), np.zeros((9, 16, 3), np.uint8))
+    low, high = np.full((2, 2, 3, 3), 0.25), np.full((2, 2, 3, 3), 0.75)
+    explorer = similarity_explorer(frames[0], frames, {0: low, 1: high})
+    assert explorer.figure.axes[1].images[-1].get_clim() == (0.25, 0.75)
+
+
+def test_frames_without_maps_are_refused() -> None:
+    frame, maps = np.zeros((9, 16, 3), np.uint8), np.zeros((2, 2, 3, 3))
+    with pytest.raises(ValueError, match=r"numbered \[0, 4\], but maps \[0, 5\]"):
+        similarity_explorer(frame, {0: frame, 4: frame}, {0: maps, 5: maps})
+
+
 def test_the_explorer_begins_in_the_middle() -> None:
     explorer = similarity_explorer(*np.zeros((2, 9, 16, 3), np.uint8), np.zeros((5, 8, 5, 8)))
     assert [slider.value for slider in explorer.sliders.values()] == [2, 4]
