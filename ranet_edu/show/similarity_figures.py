@@ -231,7 +231,10 @@ def match_figure(
     """
     figure = Figure((WIDTH, WIDTH / 2 * frame.shape[0] / frame.shape[1] + 0.5), dpi=96, layout="compressed")
     left, right = figure.subplots(1, 2)
-    for ax, picture, grid, title in ((left, template_frame, grids[0], "template"), (right, frame, grids[1], "frame")):
+    for ax, picture, grid, title in (
+        (left, template_frame, grids[0], "template"),
+        (right, frame, grids[1], "current frame"),
+    ):
         draw_frame(ax, picture, title, **cell_extent(grid, picture.shape))
     for (row, column), (y, x), hit in zip(pixels, places, hits, strict=True):
         colour = HIT if hit else MISS

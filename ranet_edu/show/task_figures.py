@@ -76,9 +76,7 @@ def outline_figure(edges: Mapping[str, np.ndarray], radius: float, window: Windo
     (first, second), window = edges.items(), window or np.s_[:, :]
     height, width = next(iter(edges.values()))[window].shape
     figure = Figure((WIDTH, WIDTH / 2 * height / width + 0.9), dpi=96, layout="compressed")
-    for ax, (name, edge), (other, partner) in zip(
-        figure.subplots(1, 2), (first, second), (second, first), strict=True
-    ):
+    for ax, (name, edge), (other, partner) in zip(figure.subplots(1, 2), (first, second), (second, first), strict=True):
         near = distance_transform_edt(~partner) <= radius if partner.any() else partner
         _match(ax, edge[window], partner[window], near[window])
         found, every = np.count_nonzero(edge & near), np.count_nonzero(edge)
@@ -123,8 +121,11 @@ def _write_numbers(ax: Axes, labels: np.ndarray, palette: np.ndarray) -> None:
 
 def _compare(ax: Axes, predicted: np.ndarray, true: np.ndarray) -> None:
     """Colours: both, only predicted, only true; a legend below that counts them."""
-    parts = {"both": (predicted & true, GREEN), "only predicted": (predicted & ~true, RED),
-             "only true": (true & ~predicted, SKY)}
+    parts = {
+        "both": (predicted & true, GREEN),
+        "only predicted": (predicted & ~true, RED),
+        "only true": (true & ~predicted, SKY),
+    }
     picture = np.broadcast_to(PAPER, (*true.shape, 3)).copy()
     for where, colour in parts.values():
         picture[where] = colour
