@@ -37,6 +37,15 @@ def test_the_master_s_solutions_pass_all_tests(path) -> None:
     assert tests
 
 
+@pytest.mark.parametrize("path", MASTERS, ids=identifier)
+def test_a_master_runs_from_top_to_bottom(path) -> None:
+    """With the cells to play with, which nothing grades."""
+    variables = {"__name__": "__main__"}
+    for cell in read_master(path).cells:
+        if cell.cell_type == "code":
+            execute(cell.source, variables)
+
+
 @pytest.mark.parametrize(("path", "answer"), WRONG, ids=identifier)
 def test_a_wrong_answer_is_told_what_is_wrong(path, answer) -> None:
     master = read_master(path)
