@@ -20,6 +20,11 @@ FRAME_NOT_FLAT = swapped("return maps.permute(1, 2, 0).unflatten(2, grid)", "the
 GRID_TURNED = swapped("return maps.flatten(1).T.unflatten(1, grid[::-1])", r"grid is \(H0, W0\), rows first")
 NO_GRID = swapped("return maps.flatten(1).T", "unflatten the template pixels into the grid")
 AS_IT_WAS = swapped("return maps", "this is S as it was")
+POOLED_BY_THE_PACKAGE = swapped(
+    "from ranet_edu.model.ranking import RankingAttention\n"
+    '    return RankingAttention(grid, variant="none")._swap(maps[None])[0]',
+    r"S\^ has shape \(6, 2, 3\)",
+)
 FRAME_OF_TWO_ROWS = swapped("return torch.stack([m.unflatten(0, grid) for y in (0, 1) for m in maps[:, y].T])", None)
 
 # --- exercise 2: ranking scores
@@ -182,6 +187,17 @@ ENDLESS_CHANNELS = learning("F.pad(ranked, (0, 0, 0, 0, 0, keep - order.shape[1]
 SAMPLE_BY_SAMPLE = learning(
     "maps[torch.arange(len(maps))[:, None], order]", "torch.stack([m[o] for m, o in zip(maps, order)])", "a loop"
 )
+TEMPERATURE_OF_THE_PACKAGE = WrongAnswer(
+    "e6_rank_and_learn",
+    """
+from ranet_edu.model.ranking import rank as rank_streams
+
+def rank_and_learn(maps, scores, keep, temperature):
+    weights = torch.ones_like(scores)[:, None]
+    return rank_streams(maps, weights, scores[:, None], scores[:, None], keep)[0][:, 0]
+""",
+    "the scores' gradient differs",
+)
 BY_TOPK_TOO = learning(
     "scores.sort(dim=1, descending=True, stable=True).indices[:, :keep]",
     "scores.topk(min(keep, scores.shape[1]), dim=1).indices",
@@ -200,4 +216,5 @@ SUBMISSIONS = {
         {"e1": 1, "e2": 1, "e3": 1, "e4": 1, "e5": 1, "e6": 1},
     ),
     "hard sort": Submission([READ_BACKWARDS, HARD_SORT], {"e3": 0, "e6": 0}),
+    "imported": Submission([POOLED_BY_THE_PACKAGE, BY_TOPK, TEMPERATURE_OF_THE_PACKAGE], {"e1": 0, "e3": 1, "e6": 0}),
 }
