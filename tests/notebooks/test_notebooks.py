@@ -158,6 +158,12 @@ def opens_with_the_environment_s_python(notebook: nbformat.NotebookNode) -> Prob
     return [] if kernel == "python3" else [f"its kernel is {kernel}, not python3"]
 
 
+def stores_no_widget_state(notebook: nbformat.NotebookNode) -> Problems:
+    """Without it JupyterLab and GitHub show the picture that an explorer stores; with it, sliders that do nothing."""
+    problem = "its metadata hold the state of widgets: execute it with store_widget_state=False"
+    return [problem] if "widgets" in notebook.metadata else []
+
+
 RULES = [
     executed_once_in_order,
     compares_some_outputs,
@@ -171,6 +177,7 @@ RULES = [
     closing_leads_on,
     small_enough,
     opens_with_the_environment_s_python,
+    stores_no_widget_state,
 ]
 
 
@@ -250,6 +257,7 @@ FAULTS = [
     (closing_leads_on, set_source(6, "The end. What next?")),
     (small_enough, lambda notebook: notebook.cells[4].outputs[0].data.update({"image/png": "A" * LARGEST})),
     (opens_with_the_environment_s_python, lambda notebook: notebook.metadata.kernelspec.update(name="my-env")),
+    (stores_no_widget_state, lambda notebook: notebook.metadata.update(widgets={})),
 ]
 
 
