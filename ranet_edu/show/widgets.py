@@ -13,8 +13,9 @@ import traitlets
 from matplotlib.figure import Figure
 
 from ranet_edu.show.figures import Pixel, map_limits, similarity_figure
+from ranet_edu.show.ranking_figures import channels_figure, maximum_channel, ranked_channels, template_channels
 
-Control = ipywidgets.IntSlider | ipywidgets.SelectionSlider
+Control = ipywidgets.IntSlider | ipywidgets.SelectionSlider | ipywidgets.ToggleButtons
 
 
 class ClickableImage(anywidget.AnyWidget):
@@ -132,6 +133,35 @@ def similarity_explorer(
     if len(frames) > 1:
         sliders["number"] = _choice("frame", list(frames))
     return FigureExplorer(draw, click=("column", "row"), **sliders)
+
+
+def ranking_explorer(
+    template_frame: np.ndarray,
+    frame: np.ndarray,
+    maps: np.ndarray,
+    streams: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    grid: Pixel,
+    keep: int = 256,
+) -> FigureExplorer:
+    """Four channels of a stream, as ranking attention, no ranking and the maximum hand them on. Notebook 05.
+
+    maps: S, (H0*W0, h, w). streams: weights and scores, (H0*W0,) each, under the streams' names. keep: channels of the
+    ranked stream. All channels share one colour scale.
+    """
+    limits, shown = map_limits(maps), 4
+
+    def draw(channel: int, stream: str) -> Figure:
+        weights, scores = streams[stream]
+        numbers = range(channel, channel + shown)
+        rows = {
+            "attention": ranked_channels(maps, weights, scores, numbers, grid, keep),
+            "none": template_channels(maps, weights, numbers, grid),
+            "maximum": [maximum_channel(maps, weights)],
+        }
+        return channels_figure(template_frame, frame, rows, grid, limits)
+
+    slider = _slider("first channel", 0, min(keep, len(maps)) - shown + 1)
+    return FigureExplorer(draw, channel=slider, stream=ipywidgets.ToggleButtons(options=list(streams)))
 
 
 def _common_limits(every: Mapping[int, np.ndarray]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from ranet_edu.show.widgets import FigureExplorer, similarity_explorer
+from ranet_edu.show.widgets import FigureExplorer, ranking_explorer, similarity_explorer
 
 
 @pytest.fixture
@@ -135,3 +135,42 @@ def test_without_a_kernel_the_last_picture_is_shown(explorer: FigureExplorer) ->
 def test_a_notebook_stores_widget_and_picture(explorer: FigureExplorer) -> None:
     stored, _ = DisplayFormatter().format(explorer)
     assert {"application/vnd.jupyter.widget-view+json", "image/jpeg"} <= set(stored)
+
+
+# --- ranking
+
+
+@pytest.fixture
+def ranking() -> FigureExplorer:
+    """Six template pixels; the foreground is pixels 1 and 4, the background the others."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, 45, 80, 3), np.uint8)
+    maps = np.random.default_rng(1).random((6, 4, 5))
+    foreground = np.array([0.0, 1, 0, 0, 1, 0])
+    streams = {
+        name: (w, w * maps.max((1, 2))) for name, w in (("foreground", foreground), ("background", 1 - foreground))
+    }
+    return ranking_explorer(*frames, maps, streams, (2, 3), keep=6)
+
+
+@pytest.mark.parametrize(("control", "value"), [("channel", 2), ("stream", "background")])
+def test_ranking_s_controls_change_the_picture(ranking: FigureExplorer, control: str, value: object) -> None:
+    before = picture(ranking)
+    ranking.sliders[control].value = value
+    after = picture(ranking)
+    assert after.shape == before.shape
+    assert (abs(after - before) > 100).sum() > 100
+
+
+def test_ranking_shows_all_variants_of_the_chosen_channels(ranking: FigureExplorer) -> None:
+    figure = ranking.draw(channel=1, stream="background")
+    rows = {ax.get_ylabel(): position for position, ax in enumerate(figure.axes) if ax.get_ylabel()}
+    assert list(rows)[:3] == ["attention", "none", "maximum"]
+    titles = [ax.get_title() for ax in figure.axes]
+    assert [title.partition(":")[0] for title in titles[1:5]] == [f"rank {k}" for k in (1, 2, 3, 4)]
+    assert [title.partition(":")[0] for title in titles[6:10]] == [f"channel {k}" for k in (1, 2, 3, 4)]
+    assert titles[11] == "largest of all maps"
+
+
+def test_ranking_s_slider_ends_where_four_channels_are_left(ranking: FigureExplorer) -> None:
+    assert (ranking.sliders["channel"].min, ranking.sliders["channel"].max) == (0, 2)
+    assert ranking.sliders["stream"].options == ("foreground", "background")
