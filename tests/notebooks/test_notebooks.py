@@ -148,6 +148,24 @@ def closing_leads_on(notebook: nbformat.NotebookNode) -> Problems:
     return [] if leads else ["the last cell has no line that begins with 'Next'"]
 
 
+def closing_lets_the_reader_practise(notebook: nbformat.NotebookNode) -> Problems:
+    """A summary, 2 to 4 exercises with difficulty, minutes, hint and solution, and a quiz of 2 to 3 questions."""
+    parts = dict(re.findall(r"^## (Summary|Exercises|Quiz)\b[^\n]*\n(.*?)(?=^## |\Z)", markdown(notebook), re.M | re.S))
+    problems = [f"no part '## {name}'" for name in ("Summary", "Exercises", "Quiz") if name not in parts]
+    exercises = re.split(r"^\*\*\d+\. ", parts.get("Exercises", ""), flags=re.M)[1:]
+    questions = re.split(r"^\*\*(?:[A-Z]|\d+)\.", parts.get("Quiz", ""), flags=re.M)[1:]
+    problems += [] if 2 <= len(exercises) <= 4 else [f"{len(exercises)} exercises '**1. ...**', not 2 to 4"]
+    problems += [] if 2 <= len(questions) <= 3 else [f"{len(questions)} questions '**A.** ...', not 2 to 3"]
+    wanted = {"difficulty and minutes": r"\((easy|medium|hard), \d+ minutes\)"}
+    wanted |= {f"folded {what.lower()}": f"<details><summary>{what}</summary>" for what in ("Hint", "Solution")}
+    for number, exercise in enumerate(exercises, start=1):
+        problems += [
+            f"exercise {number} lacks {what}" for what, pattern in wanted.items() if not re.search(pattern, exercise)
+        ]
+    answers = sum("<details><summary>Answer</summary>" in question for question in questions)
+    return problems + ([] if answers == len(questions) else [f"{len(questions) - answers} questions lack an answer"])
+
+
 def small_enough(notebook: nbformat.NotebookNode) -> Problems:
     size = len(nbformat.writes(notebook).encode())
     return [] if size <= LARGEST else [f"{size / 1024:.0f} KB, more than {LARGEST // 1024}: draw less"]
@@ -175,6 +193,7 @@ RULES = [
     cells_are_short,
     opening_prepares_the_reader,
     closing_leads_on,
+    closing_lets_the_reader_practise,
     small_enough,
     opens_with_the_environment_s_python,
     stores_no_widget_state,
@@ -192,6 +211,28 @@ def test_notebook_is_valid(path: Path) -> None:
     nbformat.validate(nbformat.read(path, as_version=nbformat.NO_CONVERT))
 
 
+def links_to(notebook: nbformat.NotebookNode, name: str) -> bool:
+    """Whether the paragraph of the last cell that begins with "Next" links to the notebook `name`."""
+    after = re.search(r"(?ims)^\W*next\b.*", notebook.cells[-1].source)
+    return bool(after) and f"]({name})" in after[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "following"), list(zip(NOTEBOOKS, NOTEBOOKS[1:], strict=False)), ids=lambda path: path.stem
+)
+def test_a_notebook_links_to_the_next_one(path: Path, following: Path) -> None:
+    assert links_to(nbformat.read(path, as_version=4), following.name)
+
+
+def test_a_missing_link_is_found() -> None:
+    notebook = good_notebook()
+    assert not links_to(notebook, "04_ranking.ipynb")
+    notebook.cells[-1].source = "[back](04_ranking.ipynb)\n\n**Next:** ranking."
+    assert not links_to(notebook, "04_ranking.ipynb")
+    notebook.cells[-1].source = "**Next:** [04 Ranking](04_ranking.ipynb): which maps\nmatter."
+    assert links_to(notebook, "04_ranking.ipynb")
+
+
 def test_notebooks_are_numbered_in_reading_order() -> None:
     numbers = [re.fullmatch(r"(\d\d)_[a-z0-9_]+", path.stem) for path in NOTEBOOKS]
     assert all(numbers), "notebooks are named 00_lower_case.ipynb"
@@ -199,6 +240,14 @@ def test_notebooks_are_numbered_in_reading_order() -> None:
 
 
 # --- the rules themselves: a good notebook passes all, and each fault is found by the rule meant for it
+
+
+FOLDED = "\n\n<details><summary>{}</summary>\n\nYes.\n\n</details>\n"
+EXERCISES = "".join(
+    f"\n**{number}. Look** (easy, 5 minutes). Do.{FOLDED.format('Hint')}{FOLDED.format('Solution')}"
+    for number in (1, 2)
+)
+QUIZ = "".join(f"\n**{letter}.** Why?{FOLDED.format('Answer')}" for letter in "AB")
 
 
 def good_notebook() -> nbformat.NotebookNode:
@@ -214,7 +263,10 @@ def good_notebook() -> nbformat.NotebookNode:
         code("print(shape)", text, compared=True),
         code("show(maps)", picture),
         new_markdown_cell("*Figure 1. The map of one pixel: bright where\nthe dog's ear is, dark on the lawn.*"),
-        new_markdown_cell("[the test](../tests/notebooks/test_notebooks.py)\n\n**Next:** ranking."),
+        new_markdown_cell(
+            f"[the test](../tests/notebooks/test_notebooks.py)\n\n## Summary\n\nMaps.\n\n## Exercises\n{EXERCISES}"
+        ),
+        new_markdown_cell(f"## Quiz\n{QUIZ}\n**Next:** ranking."),
     ]
     for count, cell in enumerate((cell for cell in cells if cell.cell_type == "code"), start=1):
         cell.execution_count = count
@@ -223,6 +275,15 @@ def good_notebook() -> nbformat.NotebookNode:
 
 def set_source(position: int, source: str) -> Callable[[nbformat.NotebookNode], None]:
     return lambda notebook: notebook.cells[position].update(source=source)
+
+
+def replace_in(position: int, old: str, new: str) -> Callable[[nbformat.NotebookNode], None]:
+    def spoil(notebook: nbformat.NotebookNode) -> None:
+        cell = notebook.cells[position]
+        assert old in cell.source
+        cell.source = cell.source.replace(old, new)
+
+    return spoil
 
 
 def set_output(position: int, output: nbformat.NotebookNode) -> Callable[[nbformat.NotebookNode], None]:
@@ -247,14 +308,22 @@ FAULTS = [
     (figures_have_captions, set_source(5, "*Figure 1.*")),
     (figures_have_captions, lambda notebook: notebook.cells.pop(5)),
     (images_have_alt_text, set_source(5, "*Figure 1. The map of one pixel, bright at the ear.* ![](x.png)")),
-    (images_have_alt_text, set_source(6, '<img src="https://example.org/x.png"> \n\nNext')),
-    (links_lead_somewhere, set_source(6, "[lost](99_nowhere.ipynb#part)\n\nNext")),
+    (images_have_alt_text, set_source(7, '<img src="https://example.org/x.png"> \n\nNext')),
+    (links_lead_somewhere, set_source(7, "[lost](99_nowhere.ipynb#part)\n\nNext")),
     (imports_exist, set_source(2, "from ranet_edu import nothing_of_this_name")),
     (imports_exist, set_source(2, "import ranet_edu.nothing_of_this_name")),
     (cells_are_short, set_source(2, "x\n" * 21)),
     (cells_are_short, lambda notebook: [cell.update(source="x\n" * 9) for cell in code_cells(notebook)]),
     (opening_prepares_the_reader, set_source(0, "# 03 Maps\n\nObjectives, prerequisites: none.")),
-    (closing_leads_on, set_source(6, "The end. What next?")),
+    (closing_leads_on, set_source(7, "The end. What next?")),
+    (closing_lets_the_reader_practise, lambda notebook: notebook.cells.pop(6)),
+    (closing_lets_the_reader_practise, replace_in(6, "## Summary", "## In short")),
+    (closing_lets_the_reader_practise, replace_in(6, "**2. Look**", "Look")),
+    (closing_lets_the_reader_practise, replace_in(6, "(easy, 5 minutes)", "(easy)")),
+    (closing_lets_the_reader_practise, replace_in(6, "<details><summary>Hint</summary>", "Hint")),
+    (closing_lets_the_reader_practise, replace_in(6, "<details><summary>Solution</summary>", "Solution")),
+    (closing_lets_the_reader_practise, replace_in(7, "**B.**", "B")),
+    (closing_lets_the_reader_practise, replace_in(7, "<summary>Answer</summary>", "<summary>See</summary>")),
     (small_enough, lambda notebook: notebook.cells[4].outputs[0].data.update({"image/png": "A" * LARGEST})),
     (opens_with_the_environment_s_python, lambda notebook: notebook.metadata.kernelspec.update(name="my-env")),
     (stores_no_widget_state, lambda notebook: notebook.metadata.update(widgets={})),
