@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from ranet_edu.course.execute import Limits
     from ranet_edu.training.online import OnlineSegmenter
     from ranet_edu.video.frames import FrameSource
     from ranet_edu.video.segmenter import VideoSegmenter
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, ModuleNotFoundError) as error:
         print(f"ranet-edu {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="segment and score a DAVIS split, or score predictions"))
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
+    _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
     return parser
 
 
@@ -99,6 +101,26 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("--split", default="train")
     sheet.add_argument("--seed", type=int, default=0)
     sheet.set_defaults(run=draw_sheet)
+
+
+def _add_course(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="WHAT")
+    build = actions.add_parser("build", help="make the folder that students are given, and the solutions")
+    build.add_argument("--out", type=Path, required=True, help="a new folder: gets release/ and solutions/")
+    build.set_defaults(run=build_course)
+    grade = actions.add_parser("grade", help="grade what students handed in; runs their code, so do it in a container")
+    grade.add_argument("submissions", type=Path, help="a folder with a folder for each student, their notebooks in it")
+    grade.add_argument("--out", type=Path, required=True, help="gets grades.csv, feedback/ and the nbgrader course/")
+    grade.add_argument("--again", action="store_true", help="run submissions again that have not changed")
+    grade.set_defaults(run=grade_course)
+    for action in (build, grade):
+        action.add_argument("--masters", type=Path, help="folder of the masters (default: notebooks/assignments)")
+    check = actions.add_parser("check", help="run a notebook and show the points of its visible checks")
+    check.add_argument("notebook", type=Path)
+    check.set_defaults(run=check_notebook)
+    for action in (build, grade, check):
+        action.add_argument("--cell-seconds", type=float, default=60, metavar="S", help="limit of a cell (60)")
+        action.add_argument("--notebook-seconds", type=float, default=600, metavar="S", help="of a notebook (600)")
 
 
 def segment(options: argparse.Namespace) -> None:
@@ -190,6 +212,49 @@ def draw_sheet(options: argparse.Namespace) -> None:
         dataset = StillPairs(options.source, seed=options.seed)
     sample_sheet(dataset, options.count, options.out)
     print(f"wrote {options.out}")
+
+
+def build_course(options: argparse.Namespace) -> None:
+    """`ranet-edu course build`."""
+    limits = course_limits(options)
+    from ranet_edu.course.build import build
+    from ranet_edu.course.masters import MASTERS
+
+    solutions = build(options.out, options.masters or MASTERS, limits)
+    print(f"for students: {options.out / 'release'}")
+    print("solutions: " + " ".join(str(path) for path in solutions))
+
+
+def grade_course(options: argparse.Namespace) -> None:
+    """`ranet-edu course grade`: fails where grading failed, not where a student did."""
+    limits = course_limits(options)
+    from ranet_edu.course.grade import FAILED, format_grades, grade
+    from ranet_edu.course.masters import MASTERS
+
+    grades = grade(options.submissions, options.out, options.masters or MASTERS, limits, options.again)
+    print(format_grades(grades))
+    print(f"wrote {options.out / 'grades.csv'} and {options.out / 'feedback'}")
+    failed = [f"{row.student}/{row.assignment}" for row in grades if row.status == FAILED]
+    if failed:
+        raise ValueError(f"grading failed for {', '.join(failed)}; the table says why")
+
+
+def check_notebook(options: argparse.Namespace) -> None:
+    """`ranet-edu course check`."""
+    limits = course_limits(options)
+    from ranet_edu.course.check import check, format_results
+
+    print(format_results(check(options.notebook, limits)))
+
+
+def course_limits(options: argparse.Namespace) -> Limits:
+    """The limits that were asked for. Raises ModuleNotFoundError, saying what to install, where nbgrader is missing."""
+    from ranet_edu.course.masters import require_nbgrader
+
+    require_nbgrader()
+    from ranet_edu.course.execute import Limits
+
+    return Limits(options.cell_seconds, options.notebook_seconds)
 
 
 def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_a_second_run_skips_what_is_done(clone: Path) -> None:
     assert make(clone, "setup", "PYTHON=./python").returncode == 0
     assert make(clone, "setup", "PYTHON=./python").returncode == 0
     assert len(installations(clone)) == 1
+
+
+def test_all_extras_are_installed_so_that_the_tests_can_use_them(clone: Path) -> None:
+    write_python(clone)
+    make(clone, "setup", "PYTHON=./python")
+    (command,) = installations(clone)
+    extras = tomllib.loads((clone / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert f".[{','.join(sorted(extras))}]" in command
 
 
 def test_a_changed_pyproject_is_installed_again(clone: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import io
 from collections.abc import Callable, Mapping
@@ -121,3 +122,31 @@ def execute(source: str, variables: dict) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec("\n".join(lines), variables)
     return printed.getvalue()
+
+
+def hand_in(folder: Path, student: str, notebook: NotebookNode, assignment: str) -> None:
+    """Write a notebook as a student's submission."""
+    path = folder / student / f"{assignment}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+def answered(released: NotebookNode, master: NotebookNode, replaced: Mapping[str, str] | None = None) -> NotebookNode:
+    """The release with the master's answers in it, those of some grade_ids `replaced`."""
+    result, solutions = copy.deepcopy(released), cells_by_id(master)
+    for name, cell in cells_by_id(result).items():
+        if marks(cell)["solution"]:
+            cell.source = (replaced or {}).get(name, solutions[name].source)
+    return result
+
+
+def tampered(released: NotebookNode) -> NotebookNode:
+    """Nothing answered, but tests emptied, deleted, skipped, re-marked as answers and worth more."""
+    result = copy.deepcopy(released)
+    tests = [cell for cell in result.cells if is_test(cell)]
+    for number, cell in enumerate(tests):
+        cell.source = "pass" if number else "100"
+        cell.metadata.tags = ["skip-execution"]
+        marks(cell).update(points=100, solution=number % 3 == 1)
+    result.cells = [cell for cell in result.cells if cell not in tests[2::3]]
+    return result
