@@ -32,7 +32,7 @@ from ranet_edu.course.masters import exercise_of
 
 EVERY_MASTER = pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
 A1 = MASTERS[0]
-GENEROUS, ENDLESS = Limits(240, 900), Limits(15, 240)
+GENEROUS = Limits(240, 900)
 LOOP = "while True:\n    pass\n"
 
 
@@ -71,15 +71,20 @@ def course(tmp_path_factory, releases) -> Course:
 
 
 @pytest.fixture(scope="module")
-def endless(tmp_path_factory, releases) -> dict[str, Grade]:
-    """Assignment -> the grade of a submission whose first exercise never ends."""
+def endless(tmp_path_factory, releases, course) -> dict[str, Grade]:
+    """Assignment -> the grade of a submission whose first exercise never ends.
+
+    The limit follows this machine and its load: a cell has twice the time that all cells of a right notebook took.
+    """
+    cell_seconds = max(10, 2 * max(course.rows["right", path.stem].seconds for path in MASTERS))
+    limits = Limits(cell_seconds, 10 * cell_seconds)
     root = tmp_path_factory.mktemp("endless")
     for path in MASTERS:
         master = read_master(path)
         first = exercises(master)[0]
         loop = {first: LOOP + cells_by_id(master)[first].source}
         hand_in(root / "submissions", "endless", answered(releases[path.stem], master, loop), path.stem)
-    return {row.assignment: row for row in grade(root / "submissions", root / "out", limits=ENDLESS)}
+    return {row.assignment: row for row in grade(root / "submissions", root / "out", limits=limits)}
 
 
 @EVERY_MASTER
