@@ -412,6 +412,21 @@ def write_clip(clip: SyntheticClip, root: str | os.PathLike, name: str, quality:
         write_mask(masks / f"{index:05}.png", labels)
 
 
+def write_stills(
+    root: str | os.PathLike, count: int = 8, size: tuple[int, int] = (480, 854), quality: int = 90
+) -> None:
+    """Write `count` photographs with masks, as `stills.StillPairs` reads them: first frames of clips. Notebook 07.
+
+    They lie in images/<number>.jpg and masks/<number>.png; one to three objects are in each. Equal arguments give equal
+    photographs. Each file appears whole or not at all; files of the same names are replaced.
+    """
+    for number in range(count):
+        frame, labels = synthetic_clip(seed=number, objects=1 + number % 3, size=size)[0]
+        with atomic_path(Path(root) / "images" / f"{number:02}.jpg") as temporary:
+            Image.fromarray(frame).save(temporary, quality=quality)
+        write_mask(Path(root) / "masks" / f"{number:02}.png", labels)
+
+
 def write_samples(root: str | os.PathLike) -> None:
     """Write the clips of SAMPLES and their splits: 2016 the one with a single object, 2017 all."""
     for name, arguments in SAMPLES.items():

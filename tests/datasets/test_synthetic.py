@@ -10,6 +10,7 @@ import pytest
 
 from ranet_edu.datasets import synthetic
 from ranet_edu.datasets.davis import DavisDataset
+from ranet_edu.datasets.stills import StillPairs, find_stills
 from ranet_edu.datasets.synthetic import (
     BACKGROUNDS,
     GROUNDS,
@@ -19,7 +20,10 @@ from ranet_edu.datasets.synthetic import (
     SyntheticClip,
     synthetic_clip,
     write_clip,
+    write_stills,
 )
+from ranet_edu.video.frames import read_image
+from ranet_edu.video.masks import read_mask
 
 SMALL = (120, 214)
 DATA = Path(__file__).parents[2] / "data"
@@ -264,3 +268,23 @@ def test_every_asset_has_its_origin_and_terms():
         [f"objects/{n}.webp" for n in OBJECTS] + [f"backgrounds/{n}.webp" for n in BACKGROUNDS]
     )
     assert all(f"`{file}`" in listed for file in files)
+
+
+# --- photographs with masks
+
+
+def test_stills_are_what_still_pairs_reads(tmp_path):
+    write_stills(tmp_path, count=3, size=SMALL)
+    stills = find_stills(tmp_path)
+    assert [still.labels for still in stills] == [(1,), (1, 2), (1, 2, 3)]
+    frame, labels = synthetic_clip(seed=1, objects=2, size=SMALL)[0]
+    assert np.array_equal(read_mask(stills[1].mask), labels)
+    assert np.abs(read_image(stills[1].image).astype(int) - frame).mean() < 8  # JPEG
+    assert StillPairs(tmp_path, (64, 112))[0].template.shape == (3, 64, 112)
+
+
+def test_stills_repeat(tmp_path):
+    for name in ("first", "second"):
+        write_stills(tmp_path / name, count=2, size=SMALL)
+    for path in (tmp_path / "first").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
