@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from ranet_edu.datasets.samples import Mixture
@@ -56,9 +57,11 @@ def train(config: TrainingConfig) -> Path:
 
 
 def build_model(config: TrainingConfig) -> RANet:
-    """The preset's network with the weights to start from."""
+    """The preset's network with the weights to start from; what they leave random follows from the seed."""
     build = {"lite": RANet.lite, "paper": RANet.paper}[config.preset]
-    return build(weights=None if config.init == "none" else config.init)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build(weights=None if config.init == "none" else config.init)
 
 
 def build_samples(config: TrainingConfig) -> Dataset:

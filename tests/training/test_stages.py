@@ -54,6 +54,16 @@ def test_the_mixtures_choice_says_nothing_about_the_still_that_is_chosen(video_c
     assert len({mixture.seed, *(part.seed for part in mixture.datasets)}) == 3
 
 
+def test_the_seed_decides_the_weights_that_are_left_random(video_config):
+    one = build_model(video_config).state_dict()
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    same, other = (build_model(config).state_dict() for config in (video_config, replace(video_config, seed=1)))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_no_share_of_stills_is_video_only(video_config):
     assert len(build_samples(replace(video_config, stills_share=0.0)).datasets) == 1
 
