@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ranet_edu.show.figures import MAP_COLOURS, WIDTH, add_colour_bar, cell_extent, map_limits, object_colour
+from ranet_edu.show.figures import MAP_COLOURS, WIDTH, add_colour_bar, cell_extent, object_colour
 from ranet_edu.show.similarity_figures import draw_cells, draw_outline
 
 if TYPE_CHECKING:
@@ -26,31 +26,27 @@ GREYS = ("0.35", "0.7")
 def streams_figure(
     frame: np.ndarray, masks: np.ndarray, streams: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 ) -> Figure:
-    """A row for each object: the mean of its foreground maps, of its background maps, and what is decoded of them.
+    """A row for each object: what its foreground maps and its background maps show, and what is decoded of them.
 
-    frame: (H, W, 3). masks: the N true masks (N, H, W), drawn as outlines. streams: (N, 2, h, w), foreground first.
-    probabilities: (N, h', w') in [0, 1]. Each stream has one scale for all objects.
+    frame: (H, W, 3). masks: the N true masks (N, H, W), drawn as outlines. streams: (N, 2, h, w), one map for each
+    stream, foreground first, all on one scale. probabilities: (N, h', w') in [0, 1].
     """
     count = len(names)
     panel = (WIDTH - 2.6) / 3 * frame.shape[0] / frame.shape[1]
     figure = Figure((WIDTH, count * (panel + 0.1) + 0.7), dpi=96, layout="compressed")
     axes = figure.subplots(count, 3, squeeze=False)
-    limits = [*(map_limits(streams[:, stream]) for stream in range(2)), (0.0, 1.0)]
+    limits = (float(np.quantile(streams, 0.1)), float(streams.max()))
     for row, mask, pair, probability, name in zip(axes, masks, streams, probabilities, names, strict=True):
-        for ax, values, scale in zip(row, (*pair, probability), limits, strict=True):
+        for ax, values, scale in zip(row, (*pair, probability), (limits, limits, (0, 1)), strict=True):
             place = cell_extent(values.shape, frame.shape)
             ax.imshow(values, cmap=MAP_COLOURS, vmin=scale[0], vmax=scale[1], **place)
             draw_outline(ax, mask, values.shape)
             ax.set(xticks=[], yticks=[])
         row[0].set_ylabel(name)
-    titles = ("foreground stream (mean)", "background stream (mean)", "probability")
-    for column, title in enumerate(titles):
-        axes[0, column].set_title(title)
-        image = axes[0, column].images[0]
-        if column < 2:
-            add_colour_bar(figure, image, axes[:, column])
-        else:
-            figure.colorbar(image, ax=axes[:, column], label="probability", aspect=15, pad=0.01)
+    for ax, title in zip(axes[0], ("foreground stream", "background stream", "probability"), strict=True):
+        ax.set_title(title)
+    add_colour_bar(figure, axes[0, 0].images[0], axes[:, :2])
+    figure.colorbar(axes[0, 2].images[0], ax=axes[:, 2], label="probability", aspect=15, pad=0.01)
     return figure
 
 
