@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -140,6 +141,22 @@ class DavisDataset(Sequence[DavisSequence]):
         if key not in self._sequences:
             raise KeyError(f"split {self.split} has no sequence {key}; it has {', '.join(self._sequences)}")
         return self._sequences[key]
+
+    def every(self, step: int) -> DavisDataset:
+        """The same sequences, of each only frames 0, step, 2 step, ...: a quick look. Notebook 09.
+
+        No score on them can stand beside another's, so the split is called by another name: "val, 1 frame in 4".
+        Raises ValueError for a step below 1.
+        """
+        if step < 1:
+            raise ValueError(f"step must be 1 or more, not {step}")
+        thinned = copy(self)
+        thinned.split = f"{self.split}, 1 frame in {step}"
+        thinned._sequences = {
+            name: replace(item, frame_paths=item.frame_paths[::step], annotation_paths=item.annotation_paths[::step])
+            for name, item in self._sequences.items()
+        }
+        return thinned
 
     def _folder(self, kind: str) -> Path:
         return self.root / kind / self.resolution

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ from ranet_edu.video.masks import atomic_path, object_masks, read_mask, write_ma
 
 MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 """Columns of the CSV files, named as the official toolkit names them."""
+
+HEADER = ("Method", "OL", "ms/frame", *(name.replace("-", " ") for name in MEASURES))
+"""Columns of the text tables; OL is online learning."""
 
 RUN_FILE = "run.json"
 
@@ -81,8 +84,7 @@ class Results:
     @property
     def overall(self) -> Scores:
         """Means over all objects."""
-        means = Scores(*np.mean([item.scores for item in self.objects], axis=0).tolist())
-        return means._replace(jf_mean=(means.j_mean + means.f_mean) / 2)
+        return mean_scores(item.scores for item in self.objects)
 
 
 def evaluate(
@@ -276,6 +278,10 @@ def write_results(results: Results, out: str | Path) -> None:
     _write_csv(Path(out) / "global.csv", [MEASURES, _digits(results.overall)])
 
 
+def _percent(scores: Scores) -> list[str]:
+    return [f"{100 * value:.1f}" for value in scores]
+
+
 def _digits(scores: Scores) -> list[str]:
     return [f"{value:.6f}" for value in scores]
 
@@ -285,16 +291,59 @@ def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
         csv.writer(file).writerows(rows)
 
 
+def read_scores(path: str | Path) -> dict[str, Scores]:
+    """The rows of a `per_sequence.csv`: figures as fractions, by object. Notebook 09.
+
+    Raises FileNotFoundError where there is none, ValueError for one that is damaged or of another format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no scores at {path}; `ranet-edu evaluate --out DIR` writes DIR/per_sequence.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    if header != ["Sequence", *MEASURES] or not rows:
+        raise ValueError(f"{path} does not hold scores: below the names Sequence, {', '.join(MEASURES)} come rows")
+    try:
+        return {name: Scores(*map(float, figures)) for name, *figures in rows}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, each row needs a name and {len(MEASURES)} numbers") from error
+
+
+def mean_scores(scores: Iterable[Scores]) -> Scores:
+    """What a split scores: the means over its objects; J&F is the mean of the means of J and F."""
+    means = Scores(*np.mean(list(scores), axis=0).tolist())
+    return means._replace(jf_mean=(means.j_mean + means.f_mean) / 2)
+
+
+def comparison_table(published: Sequence[PublishedScore], measured: Mapping[str, Scores]) -> str:
+    """One of the paper's tables and, below a line, what was measured here, in percent. Notebook 09.
+
+    published: rows of one table. measured: figures as fractions, under names that say what was segmented. Columns that
+    the paper's table lacks are left out.
+    """
+    theirs = [_published_row(score) for score in published]
+    ours = [(name, "", "", *_percent(scores)) for name, scores in measured.items()]
+    kept = [column for column, cells in enumerate(zip(*theirs, strict=True)) if set(cells) != {"-"}]
+    lines = _aligned([tuple(row[column] for column in kept) for row in (HEADER, *theirs, *ours)])
+    rule = "-" * len(lines[0])
+    first = published[0]
+    source = f"{SOURCE}, Table {first.table}, as published, on {first.dataset}."
+    below = [f"Percent. {source}"]
+    if ours:
+        below = [rule, *lines[1 + len(theirs) :], f"Percent. Above the line: {source} Below: measured here."]
+    return "\n".join([lines[0], rule, *lines[1 : 1 + len(theirs)], *below])
+
+
 def format_table(results: Results, published: bool = True) -> str:
     """The split's figures in percent as a text table, below the paper's own rows where `published`. Notebook 09.
 
     The paper's rows are Table 1 for DAVIS 2016, and the val columns of Table 3 for DAVIS 2017, which has no more.
     """
     here = f"DAVIS-{results.year} {Path(results.split).name}"
-    rows = [("Method", "OL", "ms/frame", *(name.replace("-", " ") for name in MEASURES))]
+    rows = [HEADER]
     theirs = _published_rows(results.year) if published else ()
     rows += [_published_row(score) for score in theirs]
-    rows.append((f"this run, {here}", "", "", *(f"{100 * value:.1f}" for value in results.overall)))
+    rows.append((f"this run, {here}", "", "", *_percent(results.overall)))
     lines = _aligned(rows)
     lines.insert(1, "-" * len(lines[0]))
     lines.append(f"Percent; means over {len(results.objects)} objects. Decay: lower is better.")
@@ -311,7 +360,7 @@ def _published_rows(year: str) -> tuple[PublishedScore, ...]:
 def _published_row(score: PublishedScore) -> tuple[str, ...]:
     figures = (getattr(score, name) for name in Scores._fields)
     milliseconds = "-" if score.milliseconds is None else f"{score.milliseconds:g}"
-    learning = "yes" if score.online_learning else "no"
+    learning = {True: "yes", False: "no", None: "-"}[score.online_learning]
     return score.method, learning, milliseconds, *("-" if figure is None else f"{figure:.1f}" for figure in figures)
 
 

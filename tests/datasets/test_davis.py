@@ -285,3 +285,19 @@ def test_real_davis(shared_data):
 def test_real_objects(shared_data):
     dogs = DavisDataset(shared_data / "multi_object", year="2017", split="all")["dogs_jump"]
     assert (len(dogs), dogs.size, dogs.object_count) == (66, (240, 432), 3)
+
+
+def test_every_second_frame_keeps_its_annotation(root):
+    dataset = DavisDataset(root, year="2017", split="val")
+    thinned = dataset.every(2)
+    assert [sequence.name for sequence in thinned] == ["camel", "bear"]
+    bear = thinned["bear"]
+    for paths in (bear.frame_paths, bear.annotation_paths):
+        assert [path.stem for path in paths] == ["00000", "00002"]
+    np.testing.assert_array_equal(bear.read_annotation(1), labels_of(2))
+    assert (thinned.split, thinned.year, len(dataset["bear"])) == ("val, 1 frame in 2", "2017", 4)
+
+
+def test_a_step_below_one_is_refused(root):
+    with pytest.raises(ValueError, match="1 or more, not 0"):
+        DavisDataset(root, year="2017", split="val").every(0)

@@ -14,13 +14,16 @@ from ranet_edu.evaluation.benchmark import (
     MEASURES,
     ObjectResult,
     Results,
+    comparison_table,
     evaluate,
     format_table,
     predict,
+    read_scores,
     score_frame,
     score_predictions,
     write_results,
 )
+from ranet_edu.evaluation.published import TABLE_1, TABLE_2
 from ranet_edu.video.masks import read_mask, write_mask
 
 SIZE = (30, 40)
@@ -422,3 +425,36 @@ def test_shifted_masks_of_real_sequences_score_as_pixel_loops_do(real_dataset, t
         assert item.region[11] == naive.region(np.roll(true, 5, axis=1), true)
         assert item.boundary[11] == naive.boundary(np.roll(true, 5, axis=1), true)
     assert 0.4 < results.overall.jf_mean < 0.99
+
+
+def test_scores_are_read_as_they_were_written(tmp_path):
+    results = results_of("2016")
+    write_results(results, tmp_path)
+    assert read_scores(tmp_path / "per_sequence.csv") == results.per_object
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "HEADER\n", "HEADER\nbear,1,2\n", "HEADER\nbear,a,b,c,d,e,f,g\n"])
+def test_a_damaged_table_of_scores_is_named(tmp_path, text):
+    path = tmp_path / "scores.csv"
+    path.write_text(text.replace("HEADER", ",".join(["Sequence", *MEASURES])))
+    with pytest.raises(ValueError, match=r"scores\.csv"):
+        read_scores(path)
+
+
+def test_a_missing_table_of_scores_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="per_sequence.csv"):
+        read_scores(tmp_path / "none.csv")
+
+
+def test_comparison_has_the_columns_of_the_papers_table():
+    lines = comparison_table(TABLE_2, {"ours, six clips": results_of("2016").overall}).splitlines()
+    assert lines[0].split() == ["Method", "J", "Mean", "J", "Recall", "J", "Decay"]
+    assert lines[7].split() == ["RANet", "83.2", "94.2", "9.3"]
+    assert set(lines[9]) == {"-"}
+    assert lines[10].split()[-3:] == ["81.2", "100.0", "0.0"]
+    assert "Table 2, as published, on DAVIS-2016 trainval. Below: measured here." in lines[11]
+
+
+def test_comparison_without_measurements_is_the_papers_table():
+    table = comparison_table(TABLE_1, {})
+    assert "measured" not in table and table.splitlines()[1].strip("-") == "" and len(table.splitlines()) == 22
