@@ -75,7 +75,7 @@ def speed_figure(
     for name, (members, marker, colour) in kinds.items():
         ax.plot(*_columns((m.milliseconds, m.jf_mean) for m in members), marker, color=colour, label=name)
     if measured:
-        ax.plot(*_columns(measured.values()), "*", color=OURS, markersize=15, label="measured here")
+        ax.plot(*_columns(measured.values()), "*", color=OURS, markersize=12, label="measured here")
     ax.axvline(REAL_TIME, color="0.5", linestyle=":", linewidth=1.2, zorder=0, label="25 frames a second")
     ax.set(xscale="log", xlabel="milliseconds per frame (log scale)", ylabel="J&F mean (%)")
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -132,6 +132,7 @@ def attribute_figure(
         _draw_thirds(ax, values, scores)
         ax.set(xlabel=label, ylim=(-0.05, 1.08))
         ax.set_xscale("symlog", linthresh=LINEAR_BELOW, linscale=0.3)
+        ax.set_xlim(-LINEAR_BELOW / 5, 1.2 * max(np.nanmax(values, initial=0), LINEAR_BELOW))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.grid(alpha=0.3)
     panels[0].set_ylabel(measure)

@@ -87,6 +87,9 @@ def test_attribute_figure_colours_objects_and_leaves_out_frames_without_a_value(
     assert drawn == {(0.1, 0.2), (0.2, 0.4)}
     first, second = (tuple(dots.get_facecolor()[0]) for dots in size.collections[:2])
     assert first != second
+    for ax, largest in ((size, 4), (motion, 0.2)):
+        left, right = ax.get_xlim()
+        assert -0.01 < left < 0 and right > largest
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
