@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -35,6 +36,16 @@ SMALLEST = 0.0005  # of the frame: what a template must show of an object
 def read_labels(video: DavisSequence, frame: int) -> np.ndarray:
     """Annotation `frame` of a video, uint8 (H, W), from memory if it was read lately."""
     return video.read_annotation(frame)
+
+
+class Triplet(NamedTuple):
+    """What a sample is made of: frames by their number in `video`, and the labels of the objects to segment."""
+
+    video: DavisSequence
+    template: int
+    previous: int
+    frames: list[int]
+    objects: list[int]
 
 
 class VideoTriplets(Dataset):
@@ -65,15 +76,23 @@ class VideoTriplets(Dataset):
     def __getitem__(self, index: int) -> Sample:
         quiet_worker()
         rng = np.random.default_rng([self.seed, index])
-        number, current = self.moments[shuffled(index, len(self.moments), self.seed)]
-        video = self.videos[number]
-        template, chosen = self._template(rng, video)
-        previous, frames = self._times(rng, len(video), current)
+        video, template, previous, frames, chosen = self._draw(rng, index)
         pose = random_pose(rng, VIDEO_RANGE)
         later = nearby_pose(rng, pose, 0.15)
         return make_sample(rng, self._scene(video, template, chosen, pose),
                            self._scene(video, previous, chosen, later, image=False),
                            [self._scene(video, frame, chosen, later) for frame in frames], self.size, self.recipe)
+
+    def triplet(self, index: int) -> Triplet:
+        """Which frames sample `index` is made of. Notebook 08."""
+        return self._draw(np.random.default_rng([self.seed, index]), index)
+
+    def _draw(self, rng: np.random.Generator, index: int) -> Triplet:
+        number, current = self.moments[shuffled(index, len(self.moments), self.seed)]
+        video = self.videos[number]
+        template, chosen = self._template(rng, video)
+        previous, frames = self._times(rng, len(video), current)
+        return Triplet(video, template, previous, frames, chosen)
 
     def _scene(self, video: DavisSequence, frame: int, chosen: list[int], pose: Pose, image: bool = True) -> Scene:
         """One frame as a scene of a single layer: the chosen labels are objects 0, 1, ..., all others distractors."""

@@ -123,6 +123,20 @@ def test_frames_chosen(davis: Path) -> None:
     assert intervals == {1, 2, 3, 4} and strides == {1, 2, 3}
 
 
+def test_a_triplet_says_what_its_sample_is_made_of(davis: Path) -> None:
+    """The disc is away in two frames: where the triplet names one of them, the sample's mask is empty."""
+    video = DavisDataset(davis, year="2017", split="train")["leaving"]
+    videos = VideoTriplets([video], size=CANVAS, rollout=2, recipe=CLEAN)
+    for index in range(9):
+        triplet = videos.triplet(index)
+        assert triplet.video is video and triplet.objects == [1] and len(triplet.frames) == 2
+        assert video.read_annotation(triplet.template).any()
+        sample = videos[index]
+        for frame, masks in zip(triplet.frames, sample.true_masks, strict=True):
+            assert video.read_annotation(frame).any() or not masks.any()
+    assert sorted(videos.triplet(index).frames[0] for index in range(9)) == list(range(9))
+
+
 def test_frames_stay_in_the_video(davis: Path) -> None:
     videos = triplets(davis, rollout=3)
     for seed in range(100):
