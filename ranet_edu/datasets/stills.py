@@ -32,6 +32,7 @@ from ranet_edu.video.frames import IMAGE_SUFFIXES, read_image
 from ranet_edu.video.masks import read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
+RIVALS = (0.4, 0.3, 0.3)  # how often a distractor is the object's double, one of its kind, and anything
 CAMERA_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # of a mere background
 
 
@@ -100,16 +101,17 @@ class StillPairs(Dataset):
 
     folders: one or several folders as `find_stills` reads them. size: the canvas (H, W). objects: N. paste: the
     probability that the objects are cut out and put on another photo. distractor: the probability of one more pasted
-    object, in both frames, that is not to be segmented; half of the time it comes from the same folder, because rivals
-    of the same kind are the hardest. vanish: the probability that a pasted object is out of sight in the frames after
-    the template, so that only an empty mask is right. rollout: T, frames of one smooth motion. length: how many
-    samples one epoch has (default: one per object in the folders); any index from 0 on is valid, and sample i depends
-    on `seed` and i alone, whatever the number of workers. Errors: see `find_stills`.
+    object, in both frames, that is not to be segmented; often it is a double of the object itself or of its folder:
+    only the previous mask tells a double from the object, and that has to be learned. vanish: the probability that a
+    pasted object is out of sight in the frames after the template, so that only an empty mask is right. rollout: T,
+    frames of one smooth motion. length: how many samples one epoch has (default: one per object in the folders); any
+    index from 0 on is valid, and sample i depends on `seed` and i alone, whatever the number of workers. Errors: see
+    `find_stills`.
     """
 
     def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
                  paste: float = 0.5, seed: int = 0, length: int | None = None, rollout: int = 1,
-                 distractor: float = 0.5, vanish: float = 0.1, recipe: Recipe = STILLS_RECIPE) -> None:
+                 distractor: float = 0.6, vanish: float = 0.1, recipe: Recipe = STILLS_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout)
         folders = [folders] if isinstance(folders, (str, Path)) else folders
         self.stills = [still for folder in folders for still in find_stills(folder)]
@@ -144,7 +146,7 @@ class StillPairs(Dataset):
         size, placement = scene_in_photo(rng, labels.shape, mask_box(labels == label))
         ground = Layer(read_photo(still.image), _as_255(labels == np.reshape(chosen, (-1, 1, 1))),
                        tuple(range(len(chosen))), placement, random_pose(rng), labels == VOID)
-        return [ground, *self._cut_outs(rng, still, size, range(len(chosen), self.objects))], size
+        return [ground, *self._cut_outs(rng, (still, label), size, range(len(chosen), self.objects))], size
 
     def _pasted(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
         """The object cut out and put on another photo, among other cut-outs in random order."""
@@ -152,19 +154,23 @@ class StillPairs(Dataset):
         size, placement = scene_in_photo(rng, image.shape[:2])
         nothing = np.zeros((0, *image.shape[:2]), np.uint8)
         ground = Layer(image, nothing, (), placement, random_pose(rng, CAMERA_RANGE))
-        layers = [cut_out(rng, still, label, size, 0), *self._cut_outs(rng, still, size, range(1, self.objects))]
+        layers = [cut_out(rng, still, label, size, 0)]
+        layers += self._cut_outs(rng, (still, label), size, range(1, self.objects))
         return [ground, *(layers[i] for i in rng.permutation(len(layers)))], size
 
-    def _cut_outs(self, rng: np.random.Generator, still: Still, size: tuple[int, int],
+    def _cut_outs(self, rng: np.random.Generator, subject: tuple[Still, int], size: tuple[int, int],
                   slots: Sequence[int]) -> list[Layer]:
-        """Random objects for the given slots beside `still`'s, and sometimes a distractor."""
-        slots = [*slots, *[DISTRACTOR] * (rng.random() < self.distractor)]
-        subjects = [self._rival(rng, still) for _ in slots]
-        return [cut_out(rng, *subject, size, slot) for subject, slot in zip(subjects, slots, strict=True)]
+        """Random objects for the given slots beside `subject`, and sometimes a distractor."""
+        objects = [self.subjects[rng.integers(len(self.subjects))] for _ in slots]
+        layers = [cut_out(rng, *other, size, slot) for other, slot in zip(objects, slots, strict=True)]
+        if rng.random() < self.distractor:
+            layers.append(cut_out(rng, *self._rival(rng, subject), size, DISTRACTOR))
+        return layers
 
-    def _rival(self, rng: np.random.Generator, still: Still) -> tuple[Still, int]:
-        """Any object, or half of the time one of the same folder as `still`'s."""
-        pool = self.kinds[still.mask.parent] if rng.random() < 0.5 else self.subjects
+    def _rival(self, rng: np.random.Generator, subject: tuple[Still, int]) -> tuple[Still, int]:
+        """The object's double, an object of the same folder, or any other."""
+        pools = [[subject], self.kinds[subject[0].mask.parent], self.subjects]
+        pool = pools[rng.choice(3, p=RIVALS)]
         return pool[rng.integers(len(pool))]
 
 
