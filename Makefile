@@ -1,6 +1,6 @@
 # Works with GNU make 3.81 (macOS ships it) and any POSIX shell.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test clean
+.PHONY: help setup lab demo test clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -11,6 +11,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$python; break; }; done)
 LAB_FLAGS ?=
+DEMO_FLAGS ?=
 # Seconds for one notebook cell.
 CELL_TIMEOUT ?= 300
 
@@ -19,13 +20,17 @@ help:   ## this list
 	@echo
 	@echo "Options: PYTHON=python3.12 chooses the Python (3.11 or newer) that the first run makes $(VENV) with,"
 	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu a PyTorch without CUDA (much smaller; no GPU),"
-	@echo "LAB_FLAGS=\"--no-browser --port 9999\" goes to JupyterLab. To choose anew: make clean, then again."
+	@echo "LAB_FLAGS=\"--no-browser --port 9999\" goes to JupyterLab,"
+	@echo "DEMO_FLAGS=\"--no-browser --port 9999\" to the demo. To choose anew: make clean, then again."
 
 setup: $(INSTALLED)  ## make .venv and install everything (the other commands do it when needed)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab, at 00_start_here
 	JUPYTER_PREFER_ENV_PATH=1 $(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir=. \
 		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_FLAGS)
+
+demo: $(INSTALLED)  ## segment your own video on a page in the browser, and look inside the network
+	$(VENV_PYTHON) -m ranet_edu.cli demo $(DEMO_FLAGS)
 
 test: $(INSTALLED)  ## run everything that proves the repository: ruff, the tests, every notebook
 	$(VENV_PYTHON) -m ruff check .

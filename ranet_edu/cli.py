@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
     _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
+    _add_demo(commands.add_parser("demo", help="a page on which you segment your own video, and look inside"))
     return parser
 
 
@@ -121,6 +122,14 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
     for action in (build, grade, check):
         action.add_argument("--cell-seconds", type=float, default=60, metavar="S", help="limit of a cell (60)")
         action.add_argument("--notebook-seconds", type=float, default=600, metavar="S", help="of a notebook (600)")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument("--browser", action=argparse.BooleanOptionalAction, default=True, help="open the page")
+    parser.set_defaults(run=demo)
 
 
 def segment(options: argparse.Namespace) -> None:
@@ -255,6 +264,26 @@ def course_limits(options: argparse.Namespace) -> Limits:
     from ranet_edu.course.execute import Limits
 
     return Limits(options.cell_seconds, options.notebook_seconds)
+
+
+def demo(options: argparse.Namespace) -> None:
+    """`ranet-edu demo`: serve the page on this machine until Ctrl-C."""
+    import signal
+
+    try:
+        from ranet_edu.show.demo import serving
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the demo needs {error.name}, which is not installed: pip install -e '.[demo]'") from error
+    from ranet_edu.model.ranet import RANet
+    from ranet_edu.weights import open_model
+
+    model = open_model(options.weights)
+    if not isinstance(model, RANet):
+        raise ValueError(f"the demo looks inside a RANet, and {options.weights} is a {type(model).__name__}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that uploads are removed then, too
+    with serving(model.to(options.device), server_port=options.port, inbrowser=options.browser) as page:
+        print(f"The demo is at {page.local_url} and ends with Ctrl-C; uploads and results are removed then.")
+        page.block_thread()
 
 
 def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:

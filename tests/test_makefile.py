@@ -110,4 +110,4 @@ def test_a_python_without_venv_names_the_debian_package(clone: Path) -> None:
 
 def test_make_alone_lists_every_target(clone: Path) -> None:
     listed = make(clone).stdout
-    assert [name for name in ("help", "setup", "lab", "test", "clean") if f"make {name}" not in listed] == []
+    assert [name for name in ("help", "setup", "lab", "demo", "test", "clean") if f"make {name}" not in listed] == []

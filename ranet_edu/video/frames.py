@@ -56,8 +56,10 @@ class FrameSource(ABC):
         """Frames uint8 RGB (H, W, 3) from the first on. Raises ValueError naming the frame that can't be read."""
 
 
-def open_frames(path: str | os.PathLike) -> FrameSource:
+def open_frames(path: str | os.PathLike, largest: int | None = None) -> FrameSource:
     """Open a video file (MP4, MOV, WebM, MKV, AVI, GIF, ...) or a folder of images. Used from notebook 00 on.
+
+    largest: a video with a longer side, in pixels, is refused before any of it is decoded. Default: any size.
 
     A video is shown upright as its rotation flag asks; an image as its EXIF orientation asks; transparent pixels
     as white. Images (.jpg .jpeg .png .bmp .webp) come in natural order: frame2 before frame10.
@@ -68,7 +70,7 @@ def open_frames(path: str | os.PathLike) -> FrameSource:
     if path.is_dir():
         return FolderFrames(path)
     if path.is_file():
-        return VideoFrames(path)
+        return VideoFrames(path, largest)
     raise FileNotFoundError(f"no video or folder of images at {path}")
 
 
@@ -142,10 +144,15 @@ class VideoFrames(FrameSource):
 
     names = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, largest: int | None = None) -> None:
         self.path = path
         with ExitStack() as stack:
             stream = stack.enter_context(_opened(path)).streams.video[0]
+            if largest and max(stream.width, stream.height) > largest:
+                raise ValueError(
+                    f"{path} is {stream.width} x {stream.height}; at most {largest} pixels a side are taken: make it "
+                    "smaller first, ffmpeg -i VIDEO -vf scale=1280:-2 smaller.mp4"
+                )
             rate = stream.average_rate or stream.guessed_rate or stream.base_rate
             self.fps, self.count = float(rate or FOLDER_FPS), stream.frames or None
         first = next(iter(self), None)
@@ -169,6 +176,17 @@ class VideoFrames(FrameSource):
                     f"{self.path} can't be decoded after {number} frames ({error.strerror}); "
                     "convert it first: ffmpeg -i VIDEO converted.mp4"
                 ) from error
+
+
+def count_frames(source: FrameSource) -> int:
+    """How many frames a source has: its own count, or where the file doesn't say, the packets of its video stream.
+
+    The whole file is read for that, but nothing decoded: a second or so per gigabyte.
+    """
+    if source.count is not None:
+        return source.count
+    with _opened(source.path) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
 def _opened(path: Path) -> av.container.InputContainer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -75,6 +75,15 @@ class VideoState:
         return 1 - self.probabilities.sum(0)
 
 
+class NetworkInputs(NamedTuple):
+    """What the model is given for one frame, in the order of its arguments, a batch of one: see `RANet.forward`."""
+
+    frames: Tensor
+    template: Tensor
+    template_masks: Tensor
+    previous_masks: Tensor
+
+
 class VideoSegmenter:
     """Segments the objects of a first mask in all later frames.
 
@@ -137,6 +146,20 @@ class VideoSegmenter:
     @torch.inference_mode()
     def step(self, state: VideoState, frame: np.ndarray) -> VideoState:
         """The state after one more frame; `state.label_map` and `state.probabilities` are its result."""
+        inputs, box, image = self._look(state, frame)
+        found = self.model(*inputs)[0]
+        size = state.probabilities.shape[-2:]
+        probabilities = paste(combine_objects(found.float(), self.combine), box, size)
+        kept = image if state.frame is not None else None
+        return VideoState(state.labels, state.template, state.template_masks, probabilities, kept)
+
+    @torch.inference_mode()
+    def network_inputs(self, state: VideoState, frame: np.ndarray) -> NetworkInputs:
+        """What `step` gives the model for this frame: to look inside with `RANet.trace`, as the demo does."""
+        return self._look(state, frame)[0]
+
+    def _look(self, state: VideoState, frame: np.ndarray) -> tuple[NetworkInputs, Tensor, Tensor]:
+        """The model's inputs, the box of the frame that they show, and the frame on the device."""
         size = state.probabilities.shape[-2:]
         _check_frame(frame, tuple(size))
         image = self._to_device(frame)
@@ -146,10 +169,7 @@ class VideoSegmenter:
         if state.frame is not None:
             template, template_masks = self._encode(state.frame, previous, box)
         shown = self._show(image, box, size)
-        found = self.model(shown, template, template_masks, cut(previous, box, self.canvas)[None])[0]
-        probabilities = paste(combine_objects(found.float(), self.combine), box, size)
-        kept = image if state.frame is not None else None
-        return VideoState(state.labels, template, template_masks, probabilities, kept)
+        return NetworkInputs(shown, template, template_masks, cut(previous, box, self.canvas)[None]), box, image
 
     def _label_maps(self, frames: Iterable[np.ndarray], first_mask: np.ndarray) -> Iterator[Tensor]:
         state = None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranet_edu.video.frames import FOLDER_FPS, VideoWriter, open_frames, read_image
+from ranet_edu.video.frames import FOLDER_FPS, VideoWriter, count_frames, open_frames, read_image
 
 
 def clip(count=12, size=(48, 64)):
@@ -168,6 +168,22 @@ def test_containers_and_codecs(tmp_path, name, codec, pix_fmt):
     assert (len(read), source.size, source.fps) == (12, (48, 64), 25)
     assert source.count in (12, None)
     assert [abs(int(np.median(frame[..., 0])) - 20 * i) < 30 for i, frame in enumerate(read)] == [True] * 12
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "libx264"), ("clip.webm", "libvpx-vp9")])
+def test_frames_are_counted_whatever_the_file_says(tmp_path, name, codec):
+    source = open_frames(encode(tmp_path / name, clip(), codec, "yuv420p"))
+    assert source.count == (12 if name == "clip.mp4" else None)
+    assert count_frames(source) == 12
+    assert count_frames(open_frames(write_folder(tmp_path / "frames", ["a.png", "b.png"]))) == 2
+
+
+def test_a_video_larger_than_allowed_is_refused_undecoded(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "clip.mp4", clip())
+    assert open_frames(path, largest=64).size == (48, 64)
+    monkeypatch.setattr("ranet_edu.video.frames._upright_rgb", lambda *_: pytest.fail("a frame was decoded"))
+    with pytest.raises(ValueError, match=r"clip\.mp4 is 64 x 48; at most 63 pixels a side .* smaller\.mp4"):
+        open_frames(path, largest=63)
 
 
 def fixed_point(*matrix):

@@ -170,6 +170,18 @@ def test_begin_and_step_are_the_loop(frames, first_mask):
         assert torch.equal(state.hard_masks, torch.stack([state.label_map == value for value in (1, 2)]).float())
 
 
+@pytest.mark.parametrize("template_from", ["first", "previous"])
+def test_network_inputs_are_what_a_step_gives_the_model(frames, first_mask, template_from):
+    model = Colours()
+    model.template_from = template_from
+    segmenter = VideoSegmenter(model)
+    state = segmenter.step(segmenter.begin(frames[0], first_mask), frames[3])
+    inputs = segmenter.network_inputs(state, frames[6])
+    segmenter.step(state, frames[6])
+    assert inputs._fields == ("frames", "template", "template_masks", "previous_masks")
+    assert all(torch.equal(given, seen) for given, seen in zip(inputs, model.seen, strict=True))
+
+
 def open_tensors() -> int:
     gc.collect()
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())

@@ -1,0 +1,622 @@
+"""The demo: a page on which a video is segmented from a painted mask, and the network looked into (Gradio 6).
+
+`ranet-edu demo` serves it; notebook 14 builds its core. Every step is an endpoint of the API under the name of the
+handler. A visitor's state is one `Clip`, kept by Gradio for the session; what belongs to it lies in one folder, which
+is removed when the page is closed. Nothing is shared but the model, which looks at one frame at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import inspect
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gradio as gr
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ranet_edu.model.ranet import RANet
+from ranet_edu.show import demo_inside, demo_session
+from ranet_edu.show.demo_session import MAX_FRAMES, MAX_OBJECTS, MAX_SIDE, WORKING_SIDE, Clip, Progress
+from ranet_edu.show.figures import frame_similarity, similarity_figure
+from ranet_edu.video.masks import OBJECT_COLOURS, overlay
+from ranet_edu.video.segmenter import VideoSegmenter
+
+MAX_BYTES = "200mb"
+ONE_HOUR = 3600
+LIVE_SIDE = 640
+LIVE_INTERVAL = 0.2
+"""Pixels and seconds: how large and how often the frame at hand is sent while a run goes on."""
+VIDEO_TYPES = [".mp4", ".mov", ".webm", ".gif", ".mkv", ".avi", ".m4v"]
+COLOUR_NAMES = ("orange", "sky blue", "green", "yellow")
+
+INTRODUCTION = """# Segment your own video
+
+Paint an object in one frame; RANet finds it in all later ones. Choose an example or upload a video, paint, press
+**Segment**. Then look inside the network to see why it worked, or why it did not.
+"""
+LIMITS = f"""A video may have {MAX_BYTES[:-2]} MB and {MAX_SIDE} pixels a side. Of its frames, {MAX_FRAMES} are
+segmented at most (choose which); frames larger than {WORKING_SIDE} pixels are shrunk to that. There are up to
+{MAX_OBJECTS} objects. One frame at a time is computed, so with several visitors you may wait in a queue.
+
+**Expect mistakes** where an object looks like its surroundings or like another object, is thin or very small, moves far
+from one frame to the next, or comes back after it was hidden. Cuts end it: choose frames of one shot. The small network
+was trained for little more than an hour on two CPU cores, to teach the method. If a mask goes wrong, correct it where
+it begins to, and continue from there.
+
+Your video stays on the machine that runs this page. It is removed when you close the page.
+"""
+LAUNCH = {
+    "server_name": "127.0.0.1",
+    "share": False,
+    "show_error": False,
+    "max_file_size": MAX_BYTES,
+    "run_history": False,  # would keep videos' names and results in the browser
+    "enable_monitoring": False,
+    "footer_links": ["api"],
+    "quiet": True,
+    "theme": gr.themes.Default(  # the machine's own fonts: the page asks nobody else for anything
+        primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    ),
+    "css": """
+        .live img {width: 100%; border-radius: 6px}
+        .figure .image-container {padding-top: 2.2rem}
+        .gradio-container :focus-visible {outline: 3px solid #0072B2; outline-offset: 1px}
+    """,
+}
+"""How the page is served: `build_demo(model).launch(**LAUNCH)`."""
+
+
+@contextmanager
+def serving(model: RANet, **launch: Any) -> Iterator[gr.Blocks]:
+    """The demo, running while the block does; then the server has ended, and every upload and result is removed.
+
+    launch: arguments of Gradio's `launch` beside those of LAUNCH.
+    """
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with tempfile.TemporaryDirectory(prefix="ranet_edu-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # where Gradio keeps uploads and looks for files that it may serve
+        demo = build_demo(model)
+        try:
+            demo.launch(**LAUNCH | {"prevent_thread_lock": True} | launch)
+            yield demo
+        finally:
+            demo.close(verbose=False)
+            os.environ.pop("GRADIO_TEMP_DIR")
+            if before is not None:
+                os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def build_demo(model: RANet) -> gr.Blocks:
+    """The page, ready to launch; `model` stays as it is. Visitors' folders lie where Gradio keeps its own files."""
+    return Page(model).blocks
+
+
+def for_visitors(handler: Callable) -> Callable:
+    """What a handler raises, said to the visitor: our own messages as they are, everything else without its inside."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def run(*arguments: Any) -> Iterator[Any]:
+            with _messages():
+                yield from handler(*arguments)
+    else:
+
+        @functools.wraps(handler)
+        def run(*arguments: Any) -> Any:
+            with _messages():
+                return handler(*arguments)
+
+    return run
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    try:
+        yield
+    except gr.Error:
+        raise
+    except (ValueError, ArithmeticError) as error:
+        raise gr.Error(str(error), duration=None, print_exception=False) from error
+    except FileNotFoundError as error:
+        text = "The video is gone, as it is when its page was closed: open it again."
+        raise gr.Error(text, duration=None, print_exception=False) from error
+    except Exception as error:
+        logging.getLogger(__name__).exception("the demo failed")
+        text = "This should not have happened; the window in which the demo runs says more. Choose the video anew."
+        raise gr.Error(text, duration=None, print_exception=False) from error
+
+
+class Page:
+    """The page's components, and what happens when they are used. `blocks` is the whole."""
+
+    def __init__(self, model: RANet) -> None:
+        self.model = model
+        self.sizes = working_sizes(model)
+        self._secret = secrets.token_bytes(16)
+        self._folder = tempfile.TemporaryDirectory(prefix="visitors-", dir=_upload_folder())
+        self.examples = [sequence.name for sequence in demo_session.examples()]
+        with gr.Blocks(
+            title="RANet: segment your own video", analytics_enabled=False, delete_cache=(600, ONE_HOUR)
+        ) as self.blocks:
+            self.clip = gr.State(None, time_to_live=ONE_HOUR, delete_callback=_close)
+            gr.Markdown(INTRODUCTION)
+            with gr.Accordion("What it takes, and what it can't do", open=False):
+                gr.Markdown(LIMITS)
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    self._lay_out_input()
+                with gr.Column(min_width=320):
+                    self._lay_out_run()
+                    with gr.Column(visible=False) as self.result:
+                        self._lay_out_result()
+            with gr.Column(visible=False) as self.inside:
+                self._lay_out_inside()
+            self._connect()
+
+    # --- components
+
+    def _lay_out_input(self) -> None:
+        gr.Markdown("## 1. Choose a video")
+        self.example = gr.Radio(self.examples, label="Example (generated clips, true masks known)")
+        self.upload = gr.File(label="Or your own video", file_types=VIDEO_TYPES, height=120, elem_id="upload")
+        self.info = gr.Markdown("No video yet.", elem_id="info")
+        with gr.Accordion("Which frames", open=False):
+            self.first = gr.Slider(0, 1, value=0, step=1, label="First frame")
+            self.last = gr.Slider(0, 1, value=1, step=1, label="Last frame")
+            self.every = gr.Slider(1, 10, value=1, step=1, label="Take every n-th frame")
+        gr.Markdown(
+            "## 2. Paint the object\nCover it with the brush, as exactly as you can. The palette has a colour for each "
+            f"object: {', '.join(f'{number} {name}' for number, name in enumerate(COLOUR_NAMES, start=1))}."
+        )
+        colours = [f"rgb({red}, {green}, {blue})" for red, green, blue in OBJECT_COLOURS[:MAX_OBJECTS].tolist()]
+        brush = gr.Brush(
+            default_size=20,
+            colors=[(colour, demo_session.BRUSH_ALPHA) for colour in colours],
+            default_color=(colours[0], demo_session.BRUSH_ALPHA),
+            color_mode="fixed",
+        )
+        self.editor = gr.ImageEditor(
+            label="Frame to paint on",
+            brush=brush,
+            eraser=gr.Eraser(default_size=20),
+            sources=(),
+            transforms=(),
+            layers=False,
+            format="png",
+            interactive=True,
+            elem_id="editor",
+        )
+        with gr.Row():
+            self.clear = gr.Button("Clear", size="sm", elem_id="clear")
+            self.truth = gr.Button("Take the true mask", size="sm", visible=False, elem_id="truth")
+        with gr.Accordion("Upload a mask instead", open=False):
+            self.mask_file = gr.File(label="Mask PNG: indexed labels, or 0 and 255", file_types=[".png"], height=120)
+
+    def _lay_out_run(self) -> None:
+        gr.Markdown("## 3. Segment")
+        with gr.Accordion("Options", open=False):
+            self.size = gr.Radio(list(self.sizes), value="standard", label="Working size (height x width it looks at)")
+            self.learn = gr.Checkbox(label="Learn the painted frame first (RANet+, online learning)")
+            self.seconds = gr.Slider(5, 120, value=20, step=5, label="Seconds of learning")
+        with gr.Row():
+            self.start = gr.Button("Segment", variant="primary", elem_id="segment")
+            self.stop = gr.Button("Cancel", variant="stop", elem_id="cancel")
+        self.progress = gr.Markdown("", elem_id="progress", container=False)
+        self.live = gr.HTML("", elem_classes="live", elem_id="live")
+
+    def _lay_out_result(self) -> None:
+        gr.Markdown("## 4. Result")
+        self.summary = gr.Markdown("", elem_id="summary")
+        self.video = gr.Video(label="Overlay", interactive=False, elem_id="video", buttons=["download"])
+        self.masks = gr.File(label="Masks (ZIP of indexed PNG)", interactive=False, elem_id="masks")
+        with gr.Accordion("Transparent background", open=False):
+            self.cut = gr.Button("Make cut-outs (ZIP of transparent PNG)", size="sm")
+            self.cut_outs = gr.File(label="Cut-outs", interactive=False)
+        self.curves = _figure(
+            "Area and confidence of each object",
+            "Curves over the frames: area, confidence and, where the true masks are known, J and F.",
+        )
+        with gr.Accordion("Correct a frame and continue", open=False):
+            self.wrong = gr.Slider(0, MAX_FRAMES - 1, value=0, step=1, label="Frame to correct")
+            self.correct = gr.Button("Put it into the editor", size="sm", elem_id="correct")
+
+    def _lay_out_inside(self) -> None:
+        gr.Markdown(
+            "## 5. Look inside\nChoose a segmented frame. Click a pixel of the template (or move the sliders): where "
+            "does the frame look like it? The network ranks these maps and decodes the best with the previous mask."
+        )
+        with gr.Row():
+            with gr.Column(min_width=320):
+                self.frame = gr.Slider(0, MAX_FRAMES - 1, value=1, step=1, label="Frame", elem_id="frame")
+                self.object = gr.Slider(1, MAX_OBJECTS, value=1, step=1, label="Object (by its colour)")
+                self.look = gr.Button("Look inside", elem_id="look")
+                self.template = _figure(
+                    "Template: click a pixel", "The frame whose mask was given, its objects tinted.", "template", []
+                )
+                rows, columns = self.model.config.template_grid
+                self.row = gr.Slider(0, rows - 1, value=rows // 2, step=1, label="Template row")
+                self.column = gr.Slider(0, columns - 1, value=columns // 2, step=1, label="Template column")
+                self.similar = _figure(
+                    "Where the frame looks like that pixel",
+                    "Left the template with the chosen pixel, right its similarity map over the frame.",
+                    "similar",
+                )
+            with gr.Column(min_width=320):
+                self.ranked = _figure("The best-ranked maps", "Similarity maps with the highest scores.", "ranked")
+                self.merged = _figure("After merging", "Foreground and background stream after the merge module.")
+                self.previous = _figure(
+                    "Previous mask on and off", "What is found with the previous mask, and without."
+                )
+
+    # --- events
+
+    def _connect(self) -> None:
+        network = {"concurrency_id": "network", "concurrency_limit": 1}  # one inference at a time
+        opened = [self.clip, self.editor, self.info, self.first, self.last, self.every, self.truth, *self._results()]
+        self.example.input(self.open_example, [self.clip, self.example], opened, api_name="open_example")
+        self.upload.upload(self.open_video, [self.clip, self.upload], [*opened, self.upload], api_name="open_video")
+        gr.on(
+            [self.first.input, self.last.input, self.every.input],
+            self.choose_frames,
+            [self.clip, self.first, self.last, self.every],
+            [self.editor, self.info, *self._results()],
+            api_name="choose_frames",
+            trigger_mode="always_last",
+            show_progress="hidden",
+        )
+        painted = [self.editor, self.info]
+        self.mask_file.upload(self.use_mask, [self.clip, self.mask_file], painted, api_name="use_mask")
+        self.truth.click(self.use_true_mask, self.clip, painted, api_name="use_true_mask")
+        cleared = [self.clear.click, self.editor.clear]  # the editor's own button takes the frame away too
+        gr.on(cleared, self.clear_mask, self.clip, painted, api_name="clear_mask")
+        options = [self.size, self.learn, self.seconds]
+        run = self.start.click(
+            self.segment,
+            [self.clip, self.editor, *options],
+            [self.progress, self.live],
+            api_name="segment",
+            show_progress="minimal",
+            show_progress_on=self.progress,
+            **network,
+        )
+        shown = run.then(self.results, self.clip, self._results(), api_name="results")
+        shown.then(lambda: "", outputs=self.live, api_name=False, show_progress="hidden")
+        # What ends a run is the clip's flag; `cancels` also takes a run out of the queue that has not begun.
+        self.stop.click(self.cancel, self.clip, self.progress, api_name="cancel", queue=False, cancels=[run])
+        self.cut.click(self.make_cut_outs, self.clip, self.cut_outs, api_name="cut_outs")
+        self.correct.click(self.correct_frame, [self.clip, self.wrong], painted, api_name="correct_frame").then(
+            None, js="() => document.getElementById('editor').scrollIntoView()"
+        )
+        chosen = [self.clip, self.frame, self.row, self.column]
+        self.template.select(self.pick_pixel, self.clip, [self.row, self.column], api_name=False)
+        gr.on(
+            [self.row.change, self.column.change],
+            self.similarity,
+            chosen,
+            self.similar,
+            api_name="similarity",
+            trigger_mode="always_last",
+            **network,
+        )
+        self.look.click(
+            self.look_inside,
+            [self.clip, self.frame, self.object],
+            [self.template, self.ranked, self.merged, self.previous],
+            api_name="look_inside",
+            **network,
+        ).then(self.similarity, chosen, self.similar, api_name=False, **network)
+        self.blocks.unload(self.leave)
+
+    def _results(self) -> list[gr.components.Component]:
+        """What is shown of a run."""
+        files = [self.video, self.masks, self.cut_outs, self.curves]
+        return [self.summary, *files, self.wrong, self.frame, self.result, self.inside, *self._looked_at()]
+
+    def _looked_at(self) -> list[gr.Image]:
+        return [self.template, self.similar, self.ranked, self.merged, self.previous]
+
+    # --- handlers: each one an endpoint of that name
+
+    @for_visitors
+    def open_example(self, clip: Clip | None, name: str, request: gr.Request) -> dict:
+        """Open a committed clip: cat, launch-pad or cat-coffee."""
+        return self._opened(clip, demo_session.open_example(name, self._folder_of(request)))
+
+    @for_visitors
+    def open_video(self, clip: Clip | None, path: str, request: gr.Request) -> dict:
+        """Open an uploaded video: MP4, MOV, WebM, GIF, MKV or AVI. It is moved into the session's folder."""
+        if not path:
+            raise ValueError("No video was given: choose a file.")
+        kept = self._folder_of(request) / secrets.token_hex(8) / Path(path).name
+        kept.parent.mkdir(parents=True)
+        try:
+            shutil.move(path, kept)
+        except FileNotFoundError as error:
+            raise ValueError("The upload is gone, as it is after an hour: upload the video again.") from error
+        return self._opened(clip, demo_session.open_clip(kept, self._folder_of(request))) | {self.upload: None}
+
+    @for_visitors
+    def choose_frames(self, clip: Clip | None, first: int, last: int, every: int) -> dict:
+        """Work on frames first to last of the video, each every-th one; forgets results."""
+        clip = _check_open(clip)
+        before = clip.numbers
+        demo_session.choose_frames(clip, int(first), int(last), int(every))
+        editor = {} if clip.numbers[0] == before[0] else self._editor(clip)
+        return editor | {self.info: describe(clip)} | self._no_results()
+
+    @for_visitors
+    def use_mask(self, clip: Clip | None, path: str) -> dict:
+        """Take a mask PNG for the frame in the editor: DAVIS-indexed labels, or 0 and 255."""
+        clip = _check_open(clip)
+        clip.mask = demo_session.read_first_mask(path, clip)
+        return self._editor(clip)
+
+    @for_visitors
+    def use_true_mask(self, clip: Clip | None) -> dict:
+        """Take the true mask for the frame in the editor; the examples have one."""
+        clip = _check_open(clip)
+        clip.mask = demo_session.true_mask(clip, clip.editing)
+        return self._editor(clip)
+
+    @for_visitors
+    def clear_mask(self, clip: Clip | None) -> dict:
+        """Begin the mask of the frame in the editor anew."""
+        clip = _check_open(clip)
+        clip.mask = None
+        return self._editor(clip)
+
+    @for_visitors
+    def segment(
+        self, clip: Clip | None, editor: dict | None, size: str, learn: bool, seconds: float
+    ) -> Iterator[tuple[str, str]]:
+        """Segment from the frame in the editor on. editor: None takes the mask that was uploaded. Yields the progress
+        as text, and the frame at hand."""
+        clip = _check_open(clip)
+        mask = self._painted(clip, editor)
+        segmenter = VideoSegmenter(self.model, canvas=self.sizes[size])
+        progress = None
+        yield (f"Learning the painted frame for {seconds:.0f} s." if learn else "Beginning."), ""
+        try:
+            for progress in _sometimes(demo_session.segment(clip, segmenter, mask, seconds if learn else 0)):
+                yield progress.text, live_picture(progress)
+        except ValueError as error:
+            if progress is None:
+                raise
+            yield f"Ended after frame {progress.index}: {error}", ""
+
+    @for_visitors
+    def cancel(self, clip: Clip | None) -> str:
+        """End a run after the frame at hand, or while it learns; what is done stays."""
+        if clip is not None:
+            clip.stop.set()
+        return "Cancelled. What was done by then is below."
+
+    @for_visitors
+    def results(self, clip: Clip | None, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
+        """Summary, overlay video, masks as ZIP, cut-outs (made on demand), curves."""
+        if clip is None or not clip.records:
+            return self._no_results()
+        video, masks = clip.new_file("overlay.mp4"), clip.new_file(f"masks-{clip.name}.zip")
+        count = len(clip.records)
+        demo_session.write_overlay(clip, video, progress.tqdm(range(count), desc="writing the video"))
+        demo_session.write_mask_zip(clip, masks)
+        curves = self._picture(clip, "curves", demo_inside.run_figure(clip.records, clip.given))
+        slider = gr.Slider(maximum=max(1, count - 1), value=min(1, count - 1))
+        files = {self.video: str(video), self.masks: str(masks), self.cut_outs: None, self.curves: curves}
+        shown = dict.fromkeys((self.result, self.inside), gr.Column(visible=True))
+        return (
+            {self.summary: summarise(clip), self.wrong: slider, self.frame: slider}
+            | files
+            | shown
+            | dict.fromkeys(self._looked_at())
+        )
+
+    @for_visitors
+    def make_cut_outs(self, clip: Clip | None, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        """The objects on a transparent background, as ZIP of PNG."""
+        clip = _check_open(clip)
+        clip.check_done(0)
+        path = clip.new_file(f"cut-outs-{clip.name}.zip")
+        indices = progress.tqdm(range(len(clip.records)), desc="cutting out")
+        demo_session.write_cut_outs(clip, path, indices)
+        return str(path)
+
+    @for_visitors
+    def correct_frame(self, clip: Clip | None, index: int) -> dict:
+        """Put a segmented frame and its mask into the editor; segment then goes on from there."""
+        clip = _check_open(clip)
+        demo_session.correct_frame(clip, int(index))
+        return self._editor(clip)
+
+    @for_visitors
+    def similarity(self, clip: Clip | None, index: int, row: int, column: int) -> str | None:
+        """Where frame `index` looks like a pixel (row, column) of the template's grid."""
+        if clip is None or not clip.records:
+            return None
+        clip.check_done(int(index))
+        template, frame = clip.frame(_given_before(clip, int(index))), clip.frame(int(index))
+        maps = frame_similarity(clip.segmenter.model, template, frame)
+        return self._picture(clip, "similarity", similarity_figure(template, frame, maps, [(int(row), int(column))]))
+
+    @for_visitors
+    def look_inside(self, clip: Clip | None, index: int, label: int) -> tuple[str, str, str, str]:
+        """Template, best-ranked maps, merged streams, and the previous mask on and off, for one object of a frame."""
+        clip = _check_open(clip)
+        inside = demo_inside.look_inside(clip, int(index), int(label))
+        given = _given_before(clip, int(index))
+        template = clip.new_file("template.jpg")
+        Image.fromarray(overlay(clip.frame(given), clip.labels(given), alpha=0.2)).save(template)
+        draw = {
+            "ranked": demo_inside.ranked_figure,
+            "merged": demo_inside.merged_figure,
+            "previous": demo_inside.previous_mask_figure,
+        }
+        return str(template), *(self._picture(clip, name, figure(inside)) for name, figure in draw.items())
+
+    def pick_pixel(self, clip: Clip | None, event: gr.SelectData) -> tuple[int, int]:
+        """The template's row and column under the mouse."""
+        (x, y), (height, width), (rows, columns) = event.index, clip.size, self.model.config.template_grid
+        return min(y * rows // height, rows - 1), min(x * columns // width, columns - 1)
+
+    def leave(self, request: gr.Request) -> None:
+        """The page was closed: remove all that belongs to it."""
+        shutil.rmtree(self._folder_of(request), ignore_errors=True)
+
+    # --- helpers
+
+    def _folder_of(self, request: gr.Request) -> Path:
+        """A session's own folder, whose name can't be guessed."""
+        if not request.session_hash:
+            raise ValueError("This call belongs to no session: use gradio_client, or send a session_hash.")
+        name = hashlib.sha256(self._secret + request.session_hash.encode()).hexdigest()[:32]
+        return Path(self._folder.name) / name
+
+    def _opened(self, before: Clip | None, clip: Clip) -> dict:
+        if before is not None:
+            before.close()
+        last = clip.length - 1
+        frames = {
+            self.first: gr.Slider(maximum=max(1, last), value=0),
+            self.last: gr.Slider(maximum=max(1, last), value=clip.numbers[-1]),
+            self.every: 1,
+            self.truth: gr.Button(visible=clip.truth is not None),
+        }
+        return {self.clip: clip} | self._editor(clip) | frames | self._no_results()
+
+    def _no_results(self) -> dict:
+        empty = dict.fromkeys((self.video, self.masks, self.cut_outs, self.curves, *self._looked_at()))
+        hidden = dict.fromkeys((self.result, self.inside), gr.Column(visible=False))
+        hidden |= dict.fromkeys((self.wrong, self.frame), gr.Slider(maximum=MAX_FRAMES - 1))  # until a run says more
+        return {self.summary: "Nothing is segmented yet: paint the object and press Segment."} | empty | hidden
+
+    def _editor(self, clip: Clip) -> dict:
+        """The frame in the editor with its mask, and what it is."""
+        background = clip.new_file("background.png")
+        frame = clip.frame(clip.editing) if clip.editing else next(clip.frames())
+        Image.fromarray(frame).save(background, compress_level=1)
+        layers = []
+        if clip.mask is not None:
+            layers = [str(clip.new_file("layer.png"))]
+            Image.fromarray(demo_session.layer_of_labels(clip.mask)).save(layers[0])
+        value = {"background": str(background), "layers": layers, "composite": None}
+        return {self.editor: value, self.info: describe(clip)}
+
+    def _painted(self, clip: Clip, editor: dict | None) -> np.ndarray:
+        if editor is not None:
+            return demo_session.check_mask(demo_session.labels_of_layers(editor["layers"], clip.size))
+        return demo_session.check_mask(np.zeros(clip.size) if clip.mask is None else clip.mask)
+
+    def _picture(self, clip: Clip, name: str, figure: Figure) -> str:
+        path = clip.new_file(f"{name}.png")
+        figure.savefig(path)
+        return str(path)
+
+
+def working_sizes(model: RANet) -> dict[str, tuple[int, int]]:
+    """Frame sizes (height, width) that the network may look at, by name; of a network for one size, that one."""
+    height, width = model.canvas
+    sizes = {"standard": (height, width)}
+    if not model.config.fixed_size:
+        sizes = {"small": (height * 3 // 4, width * 3 // 4)} | sizes | {"large": (height * 3 // 2, width * 3 // 2)}
+    return sizes
+
+
+def describe(clip: Clip) -> str:
+    """What is open, and what is in the editor."""
+    height, width = clip.source.size
+    text = f"**{clip.name}**: {width} x {height}, {clip.length} frames, {clip.source.fps:.1f} a second."
+    if clip.size != (height, width):
+        text += f" Shrunk to {clip.size[1]} x {clip.size[0]}."
+    seconds = len(clip.numbers) / clip.fps
+    text += f" {len(clip.numbers)} frames ({seconds:.1f} s) will be segmented."
+    if len(clip.numbers) == MAX_FRAMES < clip.length:
+        text += " That is the most; choose which under *Which frames*."
+    if clip.editing:
+        text += f" In the editor: frame {clip.editing}. **Segment** continues from it and keeps the frames before."
+    return text
+
+
+def summarise(clip: Clip) -> str:
+    """How far a run came, and its scores."""
+    done, count = len(clip.records), len(clip.numbers)
+    text = f"{done} frames are segmented." if done == count else f"{done} of {count} frames are segmented."
+    scores = demo_session.mean_scores(clip)
+    if scores:
+        rows = "".join(f"| {label} | {100 * j:.1f} | {100 * f:.1f} |\n" for label, (j, f) in scores.items())
+        text += f"\n\n| object | J mean, % | F mean, % |\n| --- | --- | --- |\n{rows}\nMeans over the predicted frames."
+    return text
+
+
+def live_picture(progress: Progress) -> str:
+    """The frame just segmented, as HTML that needs no file."""
+    painted = overlay(progress.frame, progress.labels)
+    scale = min(1, LIVE_SIDE / max(painted.shape[:2]))
+    small = cv2.resize(painted, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    source = base64.b64encode(jpeg).decode()
+    return f'<img alt="Frame {progress.index} with its objects tinted" src="data:image/jpeg;base64,{source}">'
+
+
+def _sometimes(run: Iterator[Progress]) -> Iterator[Progress]:
+    """The first, the last, and in between so many that a slow connection keeps up."""
+    shown, progress = -LIVE_INTERVAL, None
+    for progress in run:
+        now = time.monotonic()
+        if now - shown >= LIVE_INTERVAL or progress.index == progress.count - 1:
+            shown = now
+            yield progress
+
+
+def _figure(
+    label: str, alt_text: str, elem_id: str | None = None, buttons: Sequence[str] = ("fullscreen",)
+) -> gr.Image:
+    return gr.Image(
+        label=label,
+        type="filepath",
+        interactive=False,
+        alt_text=alt_text,
+        elem_id=elem_id,
+        elem_classes="figure",
+        buttons=list(buttons),
+    )
+
+
+def _given_before(clip: Clip, index: int) -> int:
+    """The frame that was the template when `index` was segmented."""
+    return max(number for number in clip.given if number <= index)
+
+
+def _check_open(clip: Clip | None) -> Clip:
+    if clip is None:
+        raise ValueError("No video is open: choose an example or upload a video first.")
+    if not clip.is_open:
+        raise ValueError("This session has ended, and its video was removed: open the video again.")
+    return clip
+
+
+def _close(clip: Clip | None) -> None:
+    if clip is not None:
+        clip.close()
+
+
+def _upload_folder() -> Path:
+    """Where Gradio keeps uploads; files in it can be shown without a copy."""
+    from gradio.utils import get_upload_folder
+
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,517 @@
+"""The demo as a program and as a person use it: every endpoint, every bad input, two visitors, and the page itself."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import browser as support
+import gradio as gr
+import numpy as np
+import pytest
+import requests
+import videos
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from ranet_edu.model.ranet import RANet
+from ranet_edu.show import demo, demo_session
+from ranet_edu.video.frames import open_frames
+from ranet_edu.video.masks import write_mask
+
+PATIENCE = 300  # seconds; only where something is broken does a test wait for so long
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[gr.Blocks]:
+    """The demo, served with a network that looks at small frames; clips have six frames at most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_session, "MAX_FRAMES", FRAMES)
+        with demo.serving(RANet.lite(canvas=(64, 112))) as running:
+            yield running
+
+
+def visit(url: str) -> Client:
+    return Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
+
+
+@pytest.fixture
+def client(page: gr.Blocks) -> Iterator[Client]:
+    """A visitor."""
+    visitor = visit(page.local_url)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return videos.write_video(tmp_path / "holiday.mp4")
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    write_mask(tmp_path / "first.png", videos.square(0))
+    return tmp_path / "first.png"
+
+
+def opened(client: Client, path: Path) -> str:
+    """What the page says of a video that is uploaded."""
+    return client.predict(handle_file(path), api_name="/open_video")[1]
+
+
+def ready(client: Client, video: Path, mask: Path) -> None:
+    opened(client, video)
+    client.predict(handle_file(mask), api_name="/use_mask")
+
+
+def run(client: Client, **options: object) -> list[str]:
+    """The lines of progress of a run from the uploaded mask."""
+    return [line for line, _ in client.submit(None, api_name="/segment", **options)]
+
+
+def masks_in(path: str | io.BytesIO) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()}
+
+
+def until(condition: Callable[[], object]) -> object:
+    end = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+    return result
+
+
+# --- the right path
+
+
+def test_every_step_is_an_endpoint(client: Client) -> None:
+    names = set(client.view_api(return_format="dict", print_info=False)["named_endpoints"])
+    steps = {"open_example", "open_video", "choose_frames", "use_mask", "use_true_mask", "clear_mask", "segment"}
+    after = {"cancel", "results", "cut_outs", "correct_frame", "similarity", "look_inside"}
+    assert names == {f"/{name}" for name in steps | after}
+
+
+def test_a_video_from_upload_to_results(client: Client, video: Path, mask: Path) -> None:
+    assert opened(client, video).startswith("**holiday**: 64 x 48, 6 frames, 25.0 a second.")
+    client.predict(0, 4, 1, api_name="/choose_frames")
+    editor, _ = client.predict(handle_file(mask), api_name="/use_mask")
+    layer = np.array(Image.open(editor["layers"][0]))
+    np.testing.assert_array_equal(demo_session.labels_of_layers([layer], videos.SIZE), videos.square(0))
+    lines = run(client)
+    assert lines[0] == "Beginning." and lines[-1].startswith("5 of 5 frames")
+    summary, overlay, masks, cut_outs, curves, *_ = client.predict(api_name="/results")
+    assert summary == "5 frames are segmented." and cut_outs is None
+    assert len(list(open_frames(overlay["video"] if isinstance(overlay, dict) else overlay))) == 5
+    labels = masks_in(masks)
+    assert list(labels) == [f"holiday/{index:05d}.png" for index in range(5)]
+    np.testing.assert_array_equal(labels["holiday/00000.png"], videos.square(0))
+    assert Image.open(curves).width > 300
+    assert list(masks_in(client.predict(api_name="/cut_outs"))) == list(labels)
+
+
+def test_a_frame_is_corrected_and_segmentation_goes_on_from_there(client: Client, video: Path, mask: Path) -> None:
+    ready(client, video, mask)
+    run(client)
+    before = masks_in(client.predict(api_name="/results")[2])
+    _, info = client.predict(3, api_name="/correct_frame")
+    assert "frame 3. **Segment** continues from it" in info
+    corrected = np.zeros(videos.SIZE, np.uint8)
+    corrected[5:20, 5:20] = 2
+    write_mask(mask, corrected)
+    client.predict(handle_file(mask), api_name="/use_mask")
+    assert run(client)[1].startswith("4 of 6 frames")
+    after = masks_in(client.predict(api_name="/results")[2])
+    same = [np.array_equal(before[name], after[name]) for name in before]
+    assert same[:3] == [True] * 3 and not same[3]
+    np.testing.assert_array_equal(after["holiday/00003.png"], np.minimum(corrected, 1))  # counted from 1
+
+
+def test_what_was_painted_is_what_is_segmented(client: Client, video: Path, tmp_path: Path) -> None:
+    opened(client, video)
+    painted = np.zeros(videos.SIZE, np.uint8)
+    painted[12:32, 8:18], painted[12:32, 18:28] = 2, 4
+    layer = tmp_path / "layer.png"
+    Image.fromarray(demo_session.layer_of_labels(painted)).save(layer)
+    editor = {"background": None, "layers": [handle_file(layer)], "composite": None}
+    list(client.submit(editor, api_name="/segment"))
+    labels = masks_in(client.predict(api_name="/results")[2])
+    np.testing.assert_array_equal(labels["holiday/00000.png"], painted)
+
+
+def test_an_example_is_scored_and_looked_into(client: Client) -> None:
+    client.predict("cat-coffee", api_name="/open_example")
+    client.predict(0, 4, 2, api_name="/choose_frames")
+    client.predict(api_name="/use_true_mask")
+    run(client, size="small")
+    summary = client.predict(api_name="/results")[0]
+    assert "| object | J mean, % | F mean, % |" in summary and "\n| 2 | " in summary
+    pictures = client.predict(1, 2, api_name="/look_inside")
+    assert len(pictures) == 4 and all(Image.open(picture).width > 300 for picture in pictures)
+    one, other = (client.predict(1, row, 20, api_name="/similarity") for row in (2, 12))
+    assert Image.open(one).tobytes() != Image.open(other).tobytes()
+
+
+def test_learning_first_is_announced_and_done(client: Client, video: Path, mask: Path) -> None:
+    ready(client, video, mask)
+    lines = run(client, learn=True, seconds=5)
+    assert lines[0] == "Learning the painted frame for 5 s." and lines[-1].startswith("6 of 6 frames")
+
+
+# --- bad input: words that help, and the page goes on
+
+
+def no_video(path: Path) -> Path:
+    return videos.write_text(path / "diary.mp4")
+
+
+def only_sound(path: Path) -> Path:
+    return videos.write_sound(path / "song.mp4")
+
+
+def no_frame(path: Path) -> Path:
+    return videos.write_empty(path / "nothing.avi")
+
+
+def of_8k(path: Path) -> Path:
+    return videos.write_video(path / "huge.avi", [np.zeros((4320, 7680, 3), np.uint8)], "mjpeg", "yuvj420p")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_video, r"diary\.mp4 is no video that can be read .* give an MP4"),
+        (only_sound, r"song\.mp4 has no picture .* give another file"),
+        (no_frame, r"nothing\.avi .*"),
+        (of_8k, r"huge\.avi is 7680 x 4320; at most 4096 pixels a side are taken: make it smaller"),
+    ],
+)
+def test_videos_that_can_not_be_taken(
+    client: Client, tmp_path: Path, make: Callable[[Path], Path], words: str, video: Path
+) -> None:
+    with pytest.raises(AppError, match=words) as error:
+        opened(client, make(tmp_path))
+    assert "/" not in str(error.value).replace("0/255", ""), "a server's folder is nobody's business"
+    assert opened(client, video).startswith("**holiday**")
+
+
+def variable_rate(path: Path) -> Path:
+    return videos.write_video(path / "phone.mp4", times=[0, 1, 2, 9, 10, 20])
+
+
+def held_upright(path: Path) -> Path:
+    return videos.write_upright(path / "upright.mp4")
+
+
+def odd_size(path: Path) -> Path:
+    return videos.write_video(path / "odd.mp4", videos.frames(size=(47, 63)), pixels="yuv444p")
+
+
+def with_alpha(path: Path) -> Path:
+    images = [np.dstack([image, 255 * videos.square(0)]) for image in videos.frames()]
+    return videos.write_video(path / "alpha.mov", images, "qtrle", "argb")
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [(variable_rate, (48, 64)), (held_upright, (64, 48)), (odd_size, (47, 63)), (with_alpha, (48, 64))],
+)
+def test_unusual_videos_are_segmented(
+    client: Client, tmp_path: Path, make: Callable[[Path], Path], size: tuple[int, int]
+) -> None:
+    path = make(tmp_path)
+    assert f": {size[1]} x {size[0]}, 6 frames" in opened(client, path)
+    first = np.zeros(size, np.uint8)
+    first[12:32, 8:28] = 1
+    write_mask(tmp_path / "mask.png", first)
+    client.predict(handle_file(tmp_path / "mask.png"), api_name="/use_mask")
+    assert run(client)[-1].startswith("6 of 6 frames")
+    labels = masks_in(client.predict(api_name="/results")[2])
+    assert {plane.shape for plane in labels.values()} == {size}
+
+
+def test_masks_that_can_not_be_used(client: Client, video: Path, tmp_path: Path) -> None:
+    opened(client, video)
+    with pytest.raises(AppError, match="The mask is empty. Paint over the object"):
+        client.predict(None, api_name="/segment")
+    with pytest.raises(AppError, match="The mask is empty"):
+        client.predict({"background": None, "layers": [], "composite": None}, api_name="/segment")
+    write_mask(tmp_path / "other.png", np.ones((10, 10), np.uint8))
+    with pytest.raises(AppError, match=r"other\.png is 10 x 10, but the video is 64 x 48"):
+        client.predict(handle_file(tmp_path / "other.png"), api_name="/use_mask")
+    with pytest.raises(AppError, match="Only the examples have true masks"):
+        client.predict(api_name="/use_true_mask")
+    write_mask(tmp_path / "right.png", videos.square(0))
+    client.predict(handle_file(tmp_path / "right.png"), api_name="/use_mask")
+    assert run(client)[-1].startswith("6 of 6 frames")
+
+
+def test_steps_out_of_order_say_what_comes_first(client: Client, video: Path) -> None:
+    for step, arguments in (("segment", [None]), ("use_true_mask", []), ("look_inside", [1, 1]), ("cut_outs", [])):
+        with pytest.raises(AppError, match="choose an example or upload a video first"):
+            client.predict(*arguments, api_name=f"/{step}")
+    assert client.predict(api_name="/results")[0].startswith("Nothing is segmented yet")
+    opened(client, video)
+    with pytest.raises(AppError, match="Press Segment first"):
+        client.predict(1, 1, api_name="/look_inside")
+    with pytest.raises(AppError, match="frames 0 to 5"):
+        client.predict(5, 2, 1, api_name="/choose_frames")
+
+
+def test_a_fault_of_ours_shows_nothing_of_the_inside(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(demo_session, "open_example", fail)
+    with pytest.raises(AppError, match="Choose the video anew") as error:
+        client.predict("cat", api_name="/open_example")
+    assert "secret" not in str(error.value) and "secret" in caplog.text
+    monkeypatch.undo()
+    client.predict("cat", api_name="/open_example")
+
+
+# --- one machine, several visitors
+
+
+def test_cancel_ends_a_run_after_the_frame_at_hand(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_session, "MAX_FRAMES", 60)
+    client.predict("cat", api_name="/open_example")
+    client.predict(api_name="/use_true_mask")
+    job = client.submit(None, api_name="/segment")
+    until(lambda: len(job.outputs()) >= 2)
+    assert client.predict(api_name="/cancel").startswith("Cancelled")
+    last = job.result(timeout=PATIENCE)[0]
+    assert not last.startswith("60 of")
+    done = int(client.predict(api_name="/results")[0].split()[0])
+    assert 1 <= done < 60
+    assert client.predict(done - 1, api_name="/correct_frame")[1].startswith("**cat**"), "and the page goes on"
+
+
+def test_cancel_ends_learning_too(client: Client, video: Path, mask: Path) -> None:
+    ready(client, video, mask)
+    job = client.submit(None, learn=True, seconds=120, api_name="/segment")
+    until(job.outputs)
+    client.predict(api_name="/cancel")
+    job.result(timeout=60)
+    assert client.predict(api_name="/results")[0].startswith("Nothing is segmented yet")
+
+
+def test_two_visitors_at_once_each_get_their_own(
+    page: gr.Blocks, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, most = threading.Semaphore(0), []
+    forward = RANet.forward
+
+    def watched(*arguments: object) -> object:
+        looking.release()
+        most.append(looking._value)
+        try:
+            return forward(*arguments)
+        finally:
+            looking.acquire()
+
+    monkeypatch.setattr(RANet, "forward", watched)
+    second = visit(page.local_url)
+    visitors = {"one": client, "two": second}
+    for number, (name, visitor) in enumerate(visitors.items(), start=1):
+        write_mask(tmp_path / f"{name}.png", videos.square(4 * number))
+        ready(visitor, videos.write_video(tmp_path / f"film-{name}.mp4"), tmp_path / f"{name}.png")
+    jobs = [visitor.submit(None, api_name="/segment") for visitor in visitors.values()]
+    assert [job.result(timeout=PATIENCE)[0][:11] for job in jobs] == ["6 of 6 fram"] * 2
+    assert set(most) == {1}, "the network looks at one frame at a time"
+    for number, (name, visitor) in enumerate(visitors.items(), start=1):
+        labels = masks_in(visitor.predict(api_name="/results")[2])
+        assert all(path.startswith(f"film-{name}/") for path in labels)
+        np.testing.assert_array_equal(labels[f"film-{name}/00000.png"], videos.square(4 * number))
+    second.close()
+
+
+def folders(page: gr.Blocks) -> list[Path]:
+    """The visitors' folders."""
+    return [path for path in Path(page.GRADIO_CACHE).glob("visitors-*/*") if path.is_dir()]
+
+
+def test_a_visitor_s_files_go_when_the_page_is_closed(page: gr.Blocks, video: Path, mask: Path) -> None:
+    before = set(folders(page))
+    visitor = visit(page.local_url)
+    ready(visitor, video, mask)
+    run(visitor)
+    (own,) = set(folders(page)) - before
+    assert any(own.rglob("*.mp4")) and any(own.rglob("*.jpg"))
+    visitor.close()
+    until(lambda: not own.exists())
+
+
+def test_another_video_takes_the_place_of_the_first(page: gr.Blocks, client: Client, video: Path) -> None:
+    before = set(folders(page))
+    opened(client, video)
+    client.predict("cat", api_name="/open_example")
+    (own,) = set(folders(page)) - before
+    assert len(list(own.glob("clip-*"))) == 1
+
+
+# --- closed to everything else
+
+
+def test_the_page_is_this_machine_s_own(page: gr.Blocks) -> None:
+    assert page.local_url.startswith("http://127.0.0.1:")
+    assert page.share_url is None and not page.analytics_enabled and not page.show_error and not page.run_history
+    assert page.max_file_size == 200 * 1024**2
+
+
+@pytest.mark.parametrize("file", ["/etc/hostname", __file__])
+def test_no_path_outside_of_the_uploads_is_read(page: gr.Blocks, file: str) -> None:
+    assert requests.get(f"{page.local_url}gradio_api/file={file}", timeout=PATIENCE).status_code == 403
+    call = f"{page.local_url}gradio_api/call/open_video"
+    data = {"data": [{"path": file, "meta": {"_type": "gradio.FileData"}}], "session_hash": "stranger"}
+    event = requests.post(call, json=data, timeout=PATIENCE).json()["event_id"]
+    answer = requests.get(f"{call}/{event}", timeout=PATIENCE).text
+    assert "event: error" in answer and "event: complete" not in answer
+
+
+def test_an_upload_above_the_cap_is_refused(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "max_file_size", 1000)
+    files = {"files": ("large.mp4", bytes(2000))}
+    answer = requests.post(f"{page.local_url}gradio_api/upload", files=files, timeout=PATIENCE)
+    assert answer.status_code == 413
+
+
+def test_nothing_stays_when_the_server_ends(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/nowhere")
+    with demo.serving(RANet.lite(canvas=(64, 112))) as running:
+        cache, url = Path(running.GRADIO_CACHE), running.local_url
+        visitor = visit(url)
+        opened(visitor, video)
+        assert any(cache.rglob("*.mp4"))
+        visitor.close()
+    assert not cache.exists()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=5)
+
+
+# --- the page, as a person uses it
+
+
+def see(chrome: Chrome, selector: str) -> WebElement:
+    """The element, as soon as it is there."""
+    return WebDriverWait(chrome, PATIENCE).until(lambda _: chrome.find_elements(By.CSS_SELECTOR, selector))[0]
+
+
+def read(chrome: Chrome, selector: str, text: str) -> str:
+    """The element's text, as soon as it holds `text`."""
+    return WebDriverWait(chrome, PATIENCE).until(
+        lambda _: (shown := see(chrome, selector).text) and text in shown and shown
+    )
+
+
+def press(chrome: Chrome, selector: str) -> None:
+    button = see(chrome, selector)
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+
+
+def open_cat(chrome: Chrome, page: gr.Blocks) -> WebElement:
+    """Open the page and choose an example; the canvas to paint on."""
+    chrome.get(page.local_url)
+    press(chrome, "input[type=radio][value=cat]")
+    read(chrome, "#info", "854 x 480")
+    see(chrome, "#editor canvas")
+    background = "return document.querySelector('#editor .loading, #editor [data-testid=status-tracker].generating')"
+    WebDriverWait(chrome, PATIENCE).until(lambda _: chrome.execute_script(background) is None)
+    time.sleep(1)  # the canvas fits itself to the frame
+    canvas = see(chrome, "#editor canvas")
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    return canvas
+
+
+def paint(chrome: Chrome, canvas: WebElement, reach: int = 40) -> None:
+    """A zigzag around the middle of the frame."""
+    stroke = ActionChains(chrome).move_to_element_with_offset(canvas, -reach, -reach // 2).click_and_hold()
+    for _ in range(2):
+        stroke = stroke.move_by_offset(2 * reach, reach // 4).move_by_offset(-2 * reach, reach // 4)
+    stroke.release().perform()
+
+
+@pytest.mark.browser
+def test_a_person_paints_runs_and_looks_inside(page: gr.Blocks, browser: Chrome) -> None:
+    canvas = open_cat(browser, page)
+    paint(browser, canvas)
+    press(browser, "#segment")
+    see(browser, "#live img[alt*='objects tinted']")
+    summary = read(browser, "#summary", "frames are segmented")
+    assert summary.startswith(f"{FRAMES} frames are segmented") and "J mean" in summary
+    assert see(browser, "#video video").get_attribute("src").endswith(".mp4")
+    link = see(browser, "#masks a").get_attribute("href")
+    labels = masks_in(io.BytesIO(requests.get(link, timeout=PATIENCE).content))
+    first = labels["cat/00000.png"]
+    rows, columns = np.nonzero(first)
+    assert set(np.unique(first)) == {0, 1} and 2000 < len(rows) < first.size / 4
+    assert abs(columns.mean() - 427) < 60 and abs(rows.mean() - 240) < 60, "painted in the middle, found there"
+    press(browser, "#look")
+    similar = see(browser, "#similar img").get_attribute("src")
+    press(browser, "#template img")
+    WebDriverWait(browser, PATIENCE).until(lambda _: see(browser, "#similar img").get_attribute("src") != similar)
+    assert see(browser, "#ranked img").get_attribute("alt")
+    assert support.console_errors(browser) == []
+
+
+@pytest.mark.browser
+def test_a_phone_in_the_dark_shows_all_of_it(page: gr.Blocks, browser: Chrome) -> None:
+    support.show_as(browser, support.PHONE, dark=True)
+    canvas = open_cat(browser, page)
+    assert 200 < canvas.size["width"] <= support.PHONE[0]
+    press(browser, "#truth")
+    time.sleep(1)
+    press(browser, "#segment")
+    read(browser, "#summary", f"{FRAMES} frames are segmented")
+    width, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner, "no scrolling to the side"
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, background[4:-1].split(","))) < 60, background
+
+
+CONTROLS = "button, input:not([type=hidden]), select, textarea, [role=button], [role=slider]"
+NAMELESS = f"""
+return [...document.querySelectorAll("{CONTROLS}")].filter(e => e.checkVisibility()).filter(e =>
+    !(e.innerText || '').trim() && !e.ariaLabel && !e.title && !(e.labels && e.labels.length)
+    && !e.getAttribute('aria-labelledby')).map(e => e.outerHTML.slice(0, 200))
+"""
+
+
+@pytest.mark.browser
+def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: gr.Blocks, browser: Chrome) -> None:
+    open_cat(browser, page)
+    assert browser.execute_script(NAMELESS) == []
+    see(browser, "input[type=radio][value=cat]").send_keys(Keys.ARROW_RIGHT)
+    read(browser, "#info", "cat-coffee")
+    reached = set()
+    for _ in range(60):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached.add(browser.switch_to.active_element.get_attribute("id"))
+    assert {"segment", "cancel", "clear", "truth"} <= reached
+    ActionChains(browser).move_to_element(see(browser, "#truth")).perform()
+    see(browser, "#truth").send_keys(Keys.ENTER)
+    time.sleep(1)
+    see(browser, "#segment").send_keys(Keys.ENTER)
+    read(browser, "#summary", "frames are segmented")
+
+
+@pytest.mark.browser
+def test_a_message_is_seen_and_the_page_goes_on(page: gr.Blocks, browser: Chrome, tmp_path: Path) -> None:
+    browser.get(page.local_url)
+    see(browser, "#upload input[type=file]").send_keys(str(videos.write_text(tmp_path / "diary.mp4")))
+    assert "diary.mp4 is no video that can be read" in read(browser, "[data-testid=toast-body]", "diary.mp4")
+    see(browser, "#upload input[type=file]").send_keys(str(videos.write_video(tmp_path / "film.mp4")))
+    read(browser, "#info", "film: 64 x 48, 6 frames")
