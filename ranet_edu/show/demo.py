@@ -36,7 +36,8 @@ from ranet_edu.video.masks import OBJECT_COLOURS, overlay
 from ranet_edu.video.segmenter import VideoSegmenter
 
 MAX_BYTES = "200mb"
-ONE_HOUR = 3600
+SIX_HOURS = 6 * 3600
+"""For so long a page stays usable; what a browser left without a word is removed after that time."""
 LIVE_SIDE = 640
 LIVE_INTERVAL = 0.2
 """Pixels and seconds: how large and how often the frame at hand is sent while a run goes on."""
@@ -132,7 +133,7 @@ def _messages() -> Iterator[None]:
     except (ValueError, ArithmeticError) as error:
         raise gr.Error(str(error), duration=None, print_exception=False) from error
     except FileNotFoundError as error:
-        text = "The video is gone, as it is when its page was closed: open it again."
+        text = "The video is gone, as it is when its page was closed or left for six hours: open it again."
         raise gr.Error(text, duration=None, print_exception=False) from error
     except Exception as error:
         logging.getLogger(__name__).exception("the demo failed")
@@ -150,9 +151,9 @@ class Page:
         self._folder = tempfile.TemporaryDirectory(prefix="visitors-", dir=_upload_folder())
         self.examples = [sequence.name for sequence in demo_session.examples()]
         with gr.Blocks(
-            title="RANet: segment your own video", analytics_enabled=False, delete_cache=(600, ONE_HOUR)
+            title="RANet: segment your own video", analytics_enabled=False, delete_cache=(600, SIX_HOURS)
         ) as self.blocks:
-            self.clip = gr.State(None, time_to_live=ONE_HOUR, delete_callback=_close)
+            self.clip = gr.State(None, time_to_live=SIX_HOURS, delete_callback=_close)
             gr.Markdown(INTRODUCTION)
             with gr.Accordion("What it takes, and what it can't do", open=False):
                 gr.Markdown(LIMITS)
@@ -341,13 +342,15 @@ class Page:
         """Open an uploaded video: MP4, MOV, WebM, GIF, MKV or AVI. It is moved into the session's folder."""
         if not path:
             raise ValueError("No video was given: choose a file.")
-        kept = self._folder_of(request) / secrets.token_hex(8) / Path(path).name
+        kept = self._folder_of(request) / "upload" / secrets.token_hex(8) / Path(path).name
         kept.parent.mkdir(parents=True)
         try:
             shutil.move(path, kept)
-        except FileNotFoundError as error:
-            raise ValueError("The upload is gone, as it is after an hour: upload the video again.") from error
-        return self._opened(clip, demo_session.open_clip(kept, self._folder_of(request))) | {self.upload: None}
+            opened = demo_session.open_clip(kept, self._folder_of(request))
+        except Exception:
+            shutil.rmtree(kept.parent)
+            raise
+        return self._opened(clip, opened) | {self.upload: None}
 
     @for_visitors
     def choose_frames(self, clip: Clip | None, first: int, last: int, every: int) -> dict:
@@ -488,6 +491,8 @@ class Page:
     def _opened(self, before: Clip | None, clip: Clip) -> dict:
         if before is not None:
             before.close()
+            if before.truth is None:  # an upload, in a folder of its own
+                shutil.rmtree(before.source.path.parent, ignore_errors=True)
         last = clip.length - 1
         frames = {
             self.first: gr.Slider(maximum=max(1, last), value=0),

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -23,6 +28,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ranet_edu import cli
 from ranet_edu.model.ranet import RANet
 from ranet_edu.show import demo, demo_session
 from ranet_edu.video.frames import open_frames
@@ -354,12 +360,17 @@ def test_a_visitor_s_files_go_when_the_page_is_closed(page: gr.Blocks, video: Pa
     until(lambda: not own.exists())
 
 
-def test_another_video_takes_the_place_of_the_first(page: gr.Blocks, client: Client, video: Path) -> None:
+def test_another_video_takes_the_place_of_the_first(
+    page: gr.Blocks, client: Client, video: Path, tmp_path: Path
+) -> None:
     before = set(folders(page))
+    with pytest.raises(AppError):
+        opened(client, no_video(tmp_path))
     opened(client, video)
-    client.predict("cat", api_name="/open_example")
     (own,) = set(folders(page)) - before
-    assert len(list(own.glob("clip-*"))) == 1
+    assert [path.name for path in own.rglob("*.mp4")] == ["holiday.mp4"], "what was refused is gone"
+    client.predict("cat", api_name="/open_example")
+    assert len(list(own.glob("clip-*"))) == 1 and not any(own.rglob("*.mp4"))
 
 
 # --- closed to everything else
@@ -399,6 +410,23 @@ def test_nothing_stays_when_the_server_ends(video: Path, monkeypatch: pytest.Mon
     assert not cache.exists()
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
+
+
+def test_the_command_serves_until_it_is_told_to_end_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "ranet_edu.cli", "demo", "--no-browser"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        url = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+        assert "Segment your own video" in requests.get(url, timeout=PATIENCE).text
+        assert any(tmp_path.glob("ranet_edu-demo-*"))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE) == 143
+    assert not any(tmp_path.glob("ranet_edu-demo-*"))
+
+
+def test_a_model_without_an_inside_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--weights", "matching", "--no-browser"]) == 1
+    assert "a RANet, and matching is a MatchingBaseline" in capsys.readouterr().err
 
 
 # --- the page, as a person uses it
@@ -461,7 +489,9 @@ def test_a_person_paints_runs_and_looks_inside(page: gr.Blocks, browser: Chrome)
     assert abs(columns.mean() - 427) < 60 and abs(rows.mean() - 240) < 60, "painted in the middle, found there"
     press(browser, "#look")
     similar = see(browser, "#similar img").get_attribute("src")
-    press(browser, "#template img")
+    template = see(browser, "#template img")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", template)
+    ActionChains(browser).move_to_element_with_offset(template, 80, 40).click().perform()  # not the middle: it is shown
     WebDriverWait(browser, PATIENCE).until(lambda _: see(browser, "#similar img").get_attribute("src") != similar)
     assert see(browser, "#ranked img").get_attribute("alt")
     assert support.console_errors(browser) == []
