@@ -137,7 +137,8 @@ def run_figure(records: Sequence[Record], given: Sequence[int] = ()) -> Figure:
     axes = figure.subplots(len(measures), 1, sharex=True)
     for ax, (measure, name, scale) in zip(axes, measures, strict=True):
         _draw_curves(ax, [getattr(record, measure) for record in records], scale)
-        ax.set(ylabel=name, ylim=(0, None) if measure == "area" else (-0.03, 1.03))
+        highest = 1.1 * ax.dataLim.y1 or 1
+        ax.set(ylabel=name, ylim=(0, highest) if measure == "area" else (-0.03, 1.03))
         for index in given:
             ax.axvline(index, color="0.4", linestyle=":")
     axes[-1].set(xlabel="frame (dotted: its mask was given)")
