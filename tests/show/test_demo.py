@@ -524,7 +524,7 @@ return [...document.querySelectorAll("{CONTROLS}")].filter(e => e.checkVisibilit
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: gr.Blocks, browser: Chrome) -> None:
     open_cat(browser, page)
     assert browser.execute_script(NAMELESS) == []
-    see(browser, "input[type=radio][value=cat]").send_keys(Keys.ARROW_RIGHT)
+    see(browser, "input[type=radio][value=cat-coffee]").send_keys(Keys.SPACE)
     read(browser, "#info", "cat-coffee")
     reached = set()
     for _ in range(60):
