@@ -54,9 +54,9 @@ segmented at most (choose which); frames larger than {WORKING_SIDE} pixels are s
 {MAX_OBJECTS} objects. One frame at a time is computed, so with several visitors you may wait in a queue.
 
 **Expect mistakes** where an object looks like its surroundings or like another object, is thin or very small, moves far
-from one frame to the next, or comes back after it was hidden. Cuts end it: choose frames of one shot. The small network
-was trained for little more than an hour on two CPU cores, to teach the method. If a mask goes wrong, correct it where
-it begins to, and continue from there.
+from one frame to the next, or comes back after it was hidden. Cuts end it: choose frames of one shot. The network that
+comes with this page is small and was trained briefly, to teach the method. If a mask goes wrong, correct it where it
+begins to, and continue from there.
 
 Your video stays on the machine that runs this page. It is removed when you close the page.
 """

@@ -185,12 +185,16 @@ def evenly_spaced(length: int, count: int) -> list[int]:
 
 
 def canvas_images(model: RANet | MatchingBaseline, frames: Sequence[np.ndarray]) -> Tensor:
-    """Whole frames as a model takes them: uint8 (H, W, 3) -> float (T, 3, *canvas), normalised. From notebook 03 on."""
+    """Whole frames as a model takes them: uint8 (H, W, 3) -> float (T, 3, *canvas), normalised. From notebook 03 on.
+
+    They are on the model's device and in its precision.
+    """
     import torch
     from torch.nn.functional import interpolate
 
     pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255
-    return model.normalize(interpolate(pixels, size=model.canvas, mode="bilinear", antialias=True))
+    images = interpolate(pixels, size=model.canvas, mode="bilinear", antialias=True)
+    return model.normalize(images.to(model.image_mean))
 
 
 def canvas_masks(model: RANet | MatchingBaseline, labels: Sequence[np.ndarray], label: int = 1) -> Tensor:
@@ -199,7 +203,7 @@ def canvas_masks(model: RANet | MatchingBaseline, labels: Sequence[np.ndarray], 
     from torch.nn.functional import interpolate
 
     masks = torch.from_numpy(np.stack(labels) == label)[:, None].float()
-    return interpolate(masks, size=model.canvas, mode="bilinear", antialias=True)
+    return interpolate(masks, size=model.canvas, mode="bilinear", antialias=True).to(model.image_mean)
 
 
 def frame_similarity(model: RANet | MatchingBaseline, template_frame: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -215,7 +219,7 @@ def frame_similarity(model: RANet | MatchingBaseline, template_frame: np.ndarray
         first, later = canvas_images(model, [template_frame, frame]).split(1)  # (1, 3, *canvas)
         template = model.encode_template(first)  # (1, C, H0, W0)
         maps = similarity_maps(template, _matching_features(model, later))[0]  # (H0*W0, h, w)
-    return maps.unflatten(0, template.shape[-2:]).numpy()
+    return maps.unflatten(0, template.shape[-2:]).float().cpu().numpy()
 
 
 @rc_context({"font.size": 14, "axes.titlesize": "medium"})  # README shows it at half its size

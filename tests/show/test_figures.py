@@ -158,6 +158,25 @@ def test_frame_similarity_of_ranet_is_finer_than_its_template() -> None:
     assert frame_similarity(model, *frames).shape == (15, 27, 12, 20)
 
 
+def test_frame_similarity_goes_where_the_model_is() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 96, 160, 3), np.uint8)
+    model = RANet.lite(weights=None, canvas=(96, 160))
+    half = frame_similarity(model.bfloat16(), *frames)
+    assert half.dtype == np.float32
+    images, masks = figures.canvas_images(model.to("meta"), frames), figures.canvas_masks(model, frames[..., 0])
+    assert {images.device.type, masks.device.type} == {"meta"}
+    with pytest.raises(NotImplementedError, match="no data"):  # all was computed there; only fetching it fails on meta
+        frame_similarity(model, *frames)
+
+
+@pytest.mark.gpu
+def test_frame_similarity_on_a_gpu_is_the_same() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 96, 160, 3), np.uint8)
+    model = RANet.lite(weights=None, canvas=(96, 160))
+    expected = frame_similarity(model, *frames)
+    np.testing.assert_allclose(frame_similarity(model.cuda(), *frames), expected, atol=5e-3)
+
+
 def test_canvas_images_are_whole_frames_normalised() -> None:
     model = RANet.lite(weights=None, canvas=(96, 160))
     images = figures.canvas_images(model, [np.full((45, 80, 3), value, np.uint8) for value in (0, 255)])
