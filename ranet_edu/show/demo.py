@@ -269,7 +269,9 @@ class Page:
         network = {"concurrency_id": "network", "concurrency_limit": 1}  # one inference at a time
         opened = [self.clip, self.editor, self.info, self.first, self.last, self.every, self.truth, *self._results()]
         self.example.input(self.open_example, [self.clip, self.example], opened, api_name="open_example")
-        self.upload.upload(self.open_video, [self.clip, self.upload], [*opened, self.upload], api_name="open_video")
+        video = self.upload.upload(
+            self.open_video, [self.clip, self.upload], [*opened, self.upload], api_name="open_video"
+        )
         gr.on(
             [self.first.input, self.last.input, self.every.input],
             self.choose_frames,
@@ -280,7 +282,9 @@ class Page:
             show_progress="hidden",
         )
         painted = [self.editor, self.info]
-        self.mask_file.upload(self.use_mask, [self.clip, self.mask_file], painted, api_name="use_mask")
+        mask = self.mask_file.upload(self.use_mask, [self.clip, self.mask_file], painted, api_name="use_mask")
+        for event, file in ((video, self.upload), (mask, self.mask_file)):  # what is refused makes room for another
+            event.failure(lambda: None, outputs=file, api_name=False, show_progress="hidden")
         self.truth.click(self.use_true_mask, self.clip, painted, api_name="use_true_mask")
         cleared = [self.clear.click, self.editor.clear]  # the editor's own button takes the frame away too
         gr.on(cleared, self.clear_mask, self.clip, painted, api_name="clear_mask")

@@ -23,6 +23,7 @@ import videos
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -432,16 +433,19 @@ def test_a_model_without_an_inside_is_refused(capsys: pytest.CaptureFixture[str]
 # --- the page, as a person uses it
 
 
+def patiently(chrome: Chrome) -> WebDriverWait:
+    """Waits, and looks again where an element was drawn anew while it was looked at."""
+    return WebDriverWait(chrome, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+
+
 def see(chrome: Chrome, selector: str) -> WebElement:
     """The element, as soon as it is there."""
-    return WebDriverWait(chrome, PATIENCE).until(lambda _: chrome.find_elements(By.CSS_SELECTOR, selector))[0]
+    return patiently(chrome).until(lambda _: chrome.find_elements(By.CSS_SELECTOR, selector))[0]
 
 
 def read(chrome: Chrome, selector: str, text: str) -> str:
     """The element's text, as soon as it holds `text`."""
-    return WebDriverWait(chrome, PATIENCE).until(
-        lambda _: (shown := see(chrome, selector).text) and text in shown and shown
-    )
+    return patiently(chrome).until(lambda _: (shown := see(chrome, selector).text) and text in shown and shown)
 
 
 def press(chrome: Chrome, selector: str) -> None:
@@ -457,11 +461,30 @@ def open_cat(chrome: Chrome, page: gr.Blocks) -> WebElement:
     read(chrome, "#info", "854 x 480")
     see(chrome, "#editor canvas")
     background = "return document.querySelector('#editor .loading, #editor [data-testid=status-tracker].generating')"
-    WebDriverWait(chrome, PATIENCE).until(lambda _: chrome.execute_script(background) is None)
-    time.sleep(1)  # the canvas fits itself to the frame
+    patiently(chrome).until(lambda _: chrome.execute_script(background) is None)
+    return patiently(chrome).until(lambda _: settled(chrome))
+
+
+def settled(chrome: Chrome) -> WebElement | None:
+    """The canvas, in the middle of the window, if it shows the frame and has ended fitting itself to it."""
     canvas = see(chrome, "#editor canvas")
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    return canvas
+    before, before_rect = pixels(canvas), canvas.rect
+    time.sleep(1)
+    same = canvas.rect == before_rect and np.array_equal(pixels(canvas), before)
+    return canvas if same and before.std() > 20 else None
+
+
+def pixels(shown: WebElement) -> np.ndarray:
+    """What is seen of it, (H, W, 3)."""
+    return np.array(Image.open(io.BytesIO(shown.screenshot_as_png)).convert("RGB")).astype(int)
+
+
+def take_true_mask(chrome: Chrome, start: Callable[[], None]) -> None:
+    """By the button; done when the editor shows something else than the bare frame, and stays so."""
+    before = pixels(patiently(chrome).until(lambda _: settled(chrome)))
+    start()
+    patiently(chrome).until(lambda _: (now := settled(chrome)) and not np.array_equal(pixels(now), before))
 
 
 def paint(chrome: Chrome, canvas: WebElement, reach: int = 40) -> None:
@@ -492,7 +515,7 @@ def test_a_person_paints_runs_and_looks_inside(page: gr.Blocks, browser: Chrome)
     template = see(browser, "#template img")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", template)
     ActionChains(browser).move_to_element_with_offset(template, 80, 40).click().perform()  # not the middle: it is shown
-    WebDriverWait(browser, PATIENCE).until(lambda _: see(browser, "#similar img").get_attribute("src") != similar)
+    patiently(browser).until(lambda _: see(browser, "#similar img").get_attribute("src") != similar)
     assert see(browser, "#ranked img").get_attribute("alt")
     assert support.console_errors(browser) == []
 
@@ -502,8 +525,7 @@ def test_a_phone_in_the_dark_shows_all_of_it(page: gr.Blocks, browser: Chrome) -
     support.show_as(browser, support.PHONE, dark=True)
     canvas = open_cat(browser, page)
     assert 200 < canvas.size["width"] <= support.PHONE[0]
-    press(browser, "#truth")
-    time.sleep(1)
+    take_true_mask(browser, lambda: press(browser, "#truth"))
     press(browser, "#segment")
     read(browser, "#summary", f"{FRAMES} frames are segmented")
     width, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
@@ -531,9 +553,7 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: gr.Blocks, b
         ActionChains(browser).send_keys(Keys.TAB).perform()
         reached.add(browser.switch_to.active_element.get_attribute("id"))
     assert {"segment", "cancel", "clear", "truth"} <= reached
-    ActionChains(browser).move_to_element(see(browser, "#truth")).perform()
-    see(browser, "#truth").send_keys(Keys.ENTER)
-    time.sleep(1)
+    take_true_mask(browser, lambda: see(browser, "#truth").send_keys(Keys.ENTER))
     see(browser, "#segment").send_keys(Keys.ENTER)
     read(browser, "#summary", "frames are segmented")
 
@@ -543,5 +563,6 @@ def test_a_message_is_seen_and_the_page_goes_on(page: gr.Blocks, browser: Chrome
     browser.get(page.local_url)
     see(browser, "#upload input[type=file]").send_keys(str(videos.write_text(tmp_path / "diary.mp4")))
     assert "diary.mp4 is no video that can be read" in read(browser, "[data-testid=toast-body]", "diary.mp4")
+    # What was refused makes room by itself, so that there is something to upload with again.
     see(browser, "#upload input[type=file]").send_keys(str(videos.write_video(tmp_path / "film.mp4")))
     read(browser, "#info", "film: 64 x 48, 6 frames")
