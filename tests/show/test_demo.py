@@ -462,29 +462,16 @@ def open_cat(chrome: Chrome, page: gr.Blocks) -> WebElement:
     see(chrome, "#editor canvas")
     background = "return document.querySelector('#editor .loading, #editor [data-testid=status-tracker].generating')"
     patiently(chrome).until(lambda _: chrome.execute_script(background) is None)
-    return patiently(chrome).until(lambda _: settled(chrome))
-
-
-def settled(chrome: Chrome) -> WebElement | None:
-    """The canvas, in the middle of the window, if it shows the frame and has ended fitting itself to it."""
+    time.sleep(3)  # the canvas fits itself to the frame
     canvas = see(chrome, "#editor canvas")
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    before, before_rect = pixels(canvas), canvas.rect
-    time.sleep(1)
-    same = canvas.rect == before_rect and np.array_equal(pixels(canvas), before)
-    return canvas if same and before.std() > 20 else None
-
-
-def pixels(shown: WebElement) -> np.ndarray:
-    """What is seen of it, (H, W, 3)."""
-    return np.array(Image.open(io.BytesIO(shown.screenshot_as_png)).convert("RGB")).astype(int)
+    return canvas
 
 
 def take_true_mask(chrome: Chrome, start: Callable[[], None]) -> None:
-    """By the button; done when the editor shows something else than the bare frame, and stays so."""
-    before = pixels(patiently(chrome).until(lambda _: settled(chrome)))
+    """By its button; the editor needs a moment to draw it."""
     start()
-    patiently(chrome).until(lambda _: (now := settled(chrome)) and not np.array_equal(pixels(now), before))
+    time.sleep(3)
 
 
 def paint(chrome: Chrome, canvas: WebElement, reach: int = 40) -> None:
