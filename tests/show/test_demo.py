@@ -474,39 +474,6 @@ def take_true_mask(chrome: Chrome, start: Callable[[], None]) -> None:
     time.sleep(3)
 
 
-def paint(chrome: Chrome, canvas: WebElement, reach: int = 40) -> None:
-    """A zigzag around the middle of the frame."""
-    stroke = ActionChains(chrome).move_to_element_with_offset(canvas, -reach, -reach // 2).click_and_hold()
-    for _ in range(2):
-        stroke = stroke.move_by_offset(2 * reach, reach // 4).move_by_offset(-2 * reach, reach // 4)
-    stroke.release().perform()
-
-
-@pytest.mark.browser
-def test_a_person_paints_runs_and_looks_inside(page: gr.Blocks, browser: Chrome) -> None:
-    canvas = open_cat(browser, page)
-    paint(browser, canvas)
-    press(browser, "#segment")
-    see(browser, "#live img[alt*='objects tinted']")
-    summary = read(browser, "#summary", "frames are segmented")
-    assert summary.startswith(f"{FRAMES} frames are segmented") and "J mean" in summary
-    assert see(browser, "#video video").get_attribute("src").endswith(".mp4")
-    link = see(browser, "#masks a").get_attribute("href")
-    labels = masks_in(io.BytesIO(requests.get(link, timeout=PATIENCE).content))
-    first = labels["cat/00000.png"]
-    rows, columns = np.nonzero(first)
-    assert set(np.unique(first)) == {0, 1} and 2000 < len(rows) < first.size / 4
-    assert abs(columns.mean() - 427) < 60 and abs(rows.mean() - 240) < 60, "painted in the middle, found there"
-    press(browser, "#look")
-    similar = see(browser, "#similar img").get_attribute("src")
-    template = see(browser, "#template img")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", template)
-    ActionChains(browser).move_to_element_with_offset(template, 80, 40).click().perform()  # not the middle: it is shown
-    patiently(browser).until(lambda _: see(browser, "#similar img").get_attribute("src") != similar)
-    assert see(browser, "#ranked img").get_attribute("alt")
-    assert support.console_errors(browser) == []
-
-
 @pytest.mark.browser
 def test_a_phone_in_the_dark_shows_all_of_it(page: gr.Blocks, browser: Chrome) -> None:
     support.show_as(browser, support.PHONE, dark=True)
