@@ -102,7 +102,8 @@ def ranked_channels(
     """The maps at some ranks of a stream, with their scores; rank 0 is the best. Notebook 05.
 
     maps: S, (M, h, w). weights: (M,) of the stream's template pixels, scores: (M,). From rank `keep` on a map is
-    discarded. A map of weight 0 belongs to the other stream and is a zero map here.
+    discarded. A map of weight 0 belongs to the other stream and is a zero map here. The others are drawn without their
+    weight, which dims the maps of edge cells, and which the decoder's first instance norm undoes.
     """
     order = np.argsort(-scores, kind="stable")
     return [_ranked_channel(maps, weights, scores, rank, order[rank], grid, keep) for rank in ranks]
@@ -111,10 +112,13 @@ def ranked_channels(
 def template_channels(
     maps: np.ndarray, weights: np.ndarray, numbers: Sequence[int], grid: tuple[int, int]
 ) -> list[Channel]:
-    """Table 4's "w/o Ranking": channel j is the map of template pixel j, a zero map where j is not in the stream."""
+    """Table 4's "w/o Ranking": channel j is the map of template pixel j, a zero map where j is not in the stream.
+
+    Drawn without weights, as `ranked_channels` does.
+    """
     pixels = [divmod(number, grid[1]) for number in numbers]
     return [
-        Channel(number, f"channel {number}", maps[number] * weights[number], pixel)
+        Channel(number, f"channel {number}", maps[number], pixel)
         if weights[number]
         else Channel(number, f"channel {number}:\nzero map", None, pixel)
         for number, pixel in zip(numbers, pixels, strict=True)
@@ -318,8 +322,8 @@ def _ranked_channel(
 ) -> Channel:
     if not weights[number]:
         return Channel(rank, f"rank {rank}:\nzero map", None)
-    shown, pixel = maps[number] * weights[number], divmod(int(number), grid[1])
-    largest = shown.max()
+    shown, pixel = maps[number], divmod(int(number), grid[1])
+    largest = weights[number] * shown.max()
     parts = f"{scores[number]:.2f} = {largest:.2f} + {abs(scores[number] - largest):.2f}"
     return Channel(rank, f"rank {rank}{', discarded' if rank >= keep else ''}:\n{parts}", shown, pixel)
 

@@ -93,7 +93,7 @@ class VideoSegmenter:
     grow: how much larger than the objects' box a crop is.
     combine: "maximum", each object by itself, the highest probability wins (released code), or "softmax" over the
         objects and the background (the paper). One object is the same under both. J&F on our only real sequence of
-        several objects (dogs_jump, 3) was 67.4 and 64.2, on the sample clips 78.9 and 78.9.
+        several objects (dogs_jump, 3) was 67.4 and 64.2 with the first weights, on the sample clips 78.9 and 78.9.
     previous: what is propagated: "soft" probabilities, or the "hard" mask of the released code.
     canvas: frame size that the model sees, (height, width); default: the model's.
     """

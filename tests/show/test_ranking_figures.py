@@ -111,14 +111,14 @@ def test_a_rank_tells_its_score_its_pixel_and_its_fate(maps: np.ndarray) -> None
     assert first.title == f"rank 0:\n2.00 = {maps[4].max():.2f} + {2 - maps[4].max():.2f}"
     assert third.pixel == (1, 2)
     assert last.title.startswith("rank 3, discarded:")
-    np.testing.assert_array_equal(last.map, maps[2] * 0.5)
+    np.testing.assert_array_equal(last.map, maps[2])  # without its weight
     assert zero == (4, "rank 4:\nzero map", None, None)
 
 
 def test_template_channels_stay_in_place(maps: np.ndarray) -> None:
     first, last = template_channels(maps, np.array([1, 0, 0, 0, 0, 0.25]), (0, 5), GRID)
     np.testing.assert_array_equal(first.map, maps[0])
-    np.testing.assert_array_equal(last.map, maps[5] / 4)
+    np.testing.assert_array_equal(last.map, maps[5])  # without its weight
     assert (first.pixel, last.pixel) == ((0, 0), (1, 2))
     (zero,) = template_channels(maps, np.zeros(6), (3,), GRID)
     assert zero.map is None and "zero map" in zero.title
