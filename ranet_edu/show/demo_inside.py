@@ -77,13 +77,16 @@ def _picture(model: RANet, image: Tensor) -> np.ndarray:
 
 
 def ranked_figure(inside: Inside, count: int = 5) -> Figure:
-    """The best `count` similarity maps of the object, with their scores, and the template pixels they belong to."""
+    """The best `count` similarity maps of the object, with their scores, and the template pixels they belong to.
+
+    Drawn without their pixel's share of the object, which the decoder's first instance norm undoes.
+    """
     ranked = inside.trace.ranked
     order = ranked.foreground_order[0, inside.position, :count].cpu()
     scores = ranked.foreground_scores[0, inside.position].cpu()[order]
-    maps = ranked.maps[0, inside.position, 0, :count].float().cpu().numpy()
-    columns = inside.grid[1]
-    pixels = [divmod(int(candidate) % (inside.grid[0] * columns), columns) for candidate in order]
+    order = order[: max(1, int((scores > 0).sum()))] % (inside.grid[0] * inside.grid[1])  # no zero maps
+    maps = inside.trace.maps[0, order].float().cpu().numpy()
+    pixels = [divmod(int(pixel), inside.grid[1]) for pixel in order]
     figure, axes = _panels(inside.frame, rows=-(-(count + 1) // 2), columns=2)
     draw_template(axes[0], inside.template_frame, inside.grid, pixels)
     axes[0].set(title="template: the maps' pixels", xlabel="", ylabel="")

@@ -88,7 +88,8 @@ def test_the_best_maps_stand_in_the_order_of_their_scores(inside: Inside) -> Non
     figure = ranked_figure(inside, count=4)
     maps = shown(figure)
     assert len(maps) == 4
-    np.testing.assert_array_equal(maps[0], inside.trace.ranked.maps[0, 1, 0, 0])
+    best = inside.trace.ranked.foreground_order[0, 1, 0]
+    np.testing.assert_array_equal(maps[0], inside.trace.maps[0, best])
     titles = [ax.get_title() for ax in figure.axes if ax.get_title().startswith("map")]
     scores = [float(title.split()[-1]) for title in titles]
     assert scores == sorted(scores, reverse=True) and scores[0] > 0
