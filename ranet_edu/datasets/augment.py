@@ -88,6 +88,7 @@ class PoseRange:
 
 
 PAPER_RANGE = PoseRange()
+CAMERA_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # of a mere background
 MOTION_RANGE = PoseRange(shift=0.4)  # between neighbouring frames things are displaced more than they change
 
 

@@ -7,7 +7,7 @@ composed on the canvas directly, through the window that the video loop would ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +134,8 @@ class Recipe:
     whole, whole_template: probability that the current frame (the template) is shown whole instead of cropped.
     grow: range of the factor between the object's box and its crop. empty: probability of an empty previous mask.
     mistakes: strength of `predicted_mask`. colour: how different samples look (template and frames of one sample
-    differ by 0.3 of it). degrade: probability of each kind of poor picture.
+    differ by 0.3 of it). recolour: probability that all hues of a sample are turned by one random angle, so that an
+    object can't be known by its colours. degrade: probability of each kind of poor picture.
     """
 
     whole: float = 0.15
@@ -143,6 +144,7 @@ class Recipe:
     empty: float = 0.05
     mistakes: float = 1.0
     colour: float = 1.0
+    recolour: float = 0.0
     degrade: float = 0.15
 
 
@@ -163,7 +165,7 @@ def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, fram
     before = render(previous, window, canvas, image=False)
     guesses = np.zeros(before.masks.shape, np.float32) if empty else _guesses(rng, before, recipe.mistakes)
     guesses *= augment.inside_scene(window, canvas, previous.size)  # mistakes don't reach the letterbox either
-    colour = augment.random_colour(rng, recipe.colour)
+    colour = _camera(rng, recipe)
     shown = _shown(rng, template, template_window, canvas, colour, recipe)
     colour = augment.random_colour(rng, 0.3 * recipe.colour, around=colour)
     views = [_shown(rng, frame, window, canvas, colour, recipe) for frame in frames]
@@ -175,6 +177,14 @@ def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, fram
         torch.from_numpy(np.stack([view.masks for view in views]).astype(np.float32)),
         torch.from_numpy(np.stack([view.valid for view in views]).astype(np.float32)),
     )
+
+
+def _camera(rng: np.random.Generator, recipe: Recipe) -> Colour:
+    """The colours of one sample: a camera's, or another world's."""
+    colour = augment.random_colour(rng, recipe.colour)
+    if recipe.recolour and rng.random() < recipe.recolour:
+        return replace(colour, hue=rng.uniform(-180, 180))
+    return colour
 
 
 def _window(rng: np.random.Generator, scene: Scene, canvas: tuple[int, int], whole: float, grow: tuple[float, float],

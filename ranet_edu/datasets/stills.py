@@ -16,7 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from torch.utils.data import Dataset
 
-from ranet_edu.datasets.augment import PAPER_RANGE, Box, Placement, PoseRange, mask_box, nearby_pose, random_pose
+from ranet_edu.datasets.augment import CAMERA_RANGE, PAPER_RANGE, Box, Placement, mask_box, nearby_pose, random_pose
 from ranet_edu.datasets.samples import (
     DISTRACTOR,
     STILLS_RECIPE,
@@ -33,7 +33,6 @@ from ranet_edu.video.masks import read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
 RIVALS = (0.4, 0.3, 0.3)  # how often a distractor is the object's double, one of its kind, and anything
-CAMERA_RANGE = PoseRange(rotation=8, scale=(1.0, 1.3), shift=0.06, bend=0.05)  # of a mere background
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ Stage 2 of the paper's training (section 3.5). Built in notebook 08.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from ranet_edu.datasets.augment import Placement, Pose, PoseRange, nearby_pose, random_pose
+from ranet_edu.datasets.augment import CAMERA_RANGE, Placement, Pose, PoseRange, mask_box, nearby_pose, random_pose
 from ranet_edu.datasets.davis import DavisDataset, DavisSequence
 from ranet_edu.datasets.samples import (
     DISTRACTOR,
@@ -25,11 +27,13 @@ from ranet_edu.datasets.samples import (
     check_counts,
     make_sample,
     quiet_worker,
+    scene_box,
 )
 from ranet_edu.datasets.stills import shuffled
 
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
+DOUBLE = 0.6  # how often the object's double stands beside it in a transplanted scene
 
 
 @lru_cache(maxsize=128)
@@ -53,7 +57,9 @@ class VideoTriplets(Dataset):
 
     davis: a `DavisDataset` (or any sequence of `DavisSequence`s), or DAVIS's root folder, of which `split` of `year`
     is read. size: the canvas (H, W). objects: N; of a video with more, N are chosen at random and the rest are
-    distractors, of one with fewer the last masks stay empty. rollout: T frames, 1 to 3 frames apart, forwards or
+    distractors, of one with fewer the last masks stay empty. transplant: the probability that the objects are cut out
+    and put before a frame of another video, whose own objects are distractors then, often with a double beside them:
+    a network that learned the few videos by heart is wrong there. rollout: T frames, 1 to 3 frames apart, forwards or
     backwards in time. max_interval: the previous mask is of a frame at most so many frames from the current one.
     length: samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends
     on `seed` and i alone, whatever the number of workers.
@@ -61,13 +67,13 @@ class VideoTriplets(Dataset):
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
-                 seed: int = 0, length: int | None = None, year: str = "2016",
+                 seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
                  recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
-        self.seed, self.recipe = seed, recipe
+        self.seed, self.transplant, self.recipe = seed, transplant, recipe
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -79,9 +85,12 @@ class VideoTriplets(Dataset):
         video, template, previous, frames, chosen = self._draw(rng, index)
         pose = random_pose(rng, VIDEO_RANGE)
         later = nearby_pose(rng, pose, 0.15)
-        return make_sample(rng, self._scene(video, template, chosen, pose),
-                           self._scene(video, previous, chosen, later, image=False),
-                           [self._scene(video, frame, chosen, later) for frame in frames], self.size, self.recipe)
+        scenes = [video_scene(video, template, chosen, pose, self.objects),
+                  video_scene(video, previous, chosen, later, self.objects, image=False),
+                  *(video_scene(video, frame, chosen, later, self.objects) for frame in frames)]
+        if len(self.videos) > 1 and rng.random() < self.transplant:
+            scenes = self._transplanted(rng, video, scenes)
+        return make_sample(rng, scenes[0], scenes[1], scenes[2:], self.size, self.recipe)
 
     def triplet(self, index: int) -> Triplet:
         """Which frames sample `index` is made of. Notebook 08."""
@@ -94,18 +103,13 @@ class VideoTriplets(Dataset):
         previous, frames = self._times(rng, len(video), current)
         return Triplet(video, template, previous, frames, chosen)
 
-    def _scene(self, video: DavisSequence, frame: int, chosen: list[int], pose: Pose, image: bool = True) -> Scene:
-        """One frame as a scene of a single layer: the chosen labels are objects 0, 1, ..., all others distractors."""
-        labels = read_labels(video, frame)
-        present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-        others = [k for k in present if k not in (0, *chosen)]
-        masks = np.stack([(labels == k).astype(np.uint8) * 255 for k in chosen + others])
-        slots = (*range(len(chosen)), *[DISTRACTOR] * len(others))
-        height, width = labels.shape
-        centre = ((width - 1) / 2, (height - 1) / 2)
-        picture = video.read_frame(frame) if image else None
-        layer = Layer(picture, masks, slots, Placement(centre, centre, (width, height)), pose)
-        return Scene([layer], (height, width), self.objects)
+    def _transplanted(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
+        """The same moments in the surroundings of another video; the double, if there is one, behind the objects."""
+        others = [number for number in range(len(self.videos)) if self.videos[number].name != video.name]
+        ground = self.videos[rng.choice(others)]
+        doubles = _doubles(rng, scenes[0]) if rng.random() < DOUBLE else [[], []]
+        first, later = ([_surroundings(rng, ground, scenes[0].size), *double] for double in doubles)
+        return [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
 
     def _template(self, rng: np.random.Generator, video: DavisSequence) -> tuple[int, list[int]]:
         """A frame that shows some object, and up to N of the objects it shows (some frames are empty)."""
@@ -127,3 +131,61 @@ class VideoTriplets(Dataset):
         if not 0 <= previous < count:
             previous = current + direction * interval
         return int(np.clip(previous, 0, count - 1)), np.clip(frames, 0, count - 1).tolist()
+
+
+def video_scene(video: DavisSequence, frame: int, chosen: list[int], pose: Pose, objects: int,
+                image: bool = True) -> Scene:
+    """One frame as a scene of a single layer: the chosen labels are objects 0, 1, ..., all others distractors."""
+    labels = read_labels(video, frame)
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+    others = [k for k in present if k not in (0, *chosen)]
+    masks = np.stack([(labels == k).astype(np.uint8) * 255 for k in chosen + others])
+    slots = (*range(len(chosen)), *[DISTRACTOR] * len(others))
+    height, width = labels.shape
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    picture = video.read_frame(frame) if image else None
+    layer = Layer(picture, masks, slots, Placement(centre, centre, (width, height)), pose)
+    return Scene([layer], (height, width), objects)
+
+
+def transplanted(scene: Scene, behind: Sequence[Layer]) -> Scene:
+    """The objects of a `video_scene`, cut out of their frame, before other layers. Their distractors stay behind."""
+    (layer,) = scene.layers
+    kept = [number for number, slot in enumerate(layer.slots) if slot != DISTRACTOR]
+    objects = [replace(layer, masks=_core(layer.masks[n])[None], slots=(layer.slots[n],), cut_out=True) for n in kept]
+    return replace(scene, layers=[*behind, *objects])
+
+
+def _core(mask: np.ndarray) -> np.ndarray:
+    """A mask without its outermost pixels, which are half background."""
+    return cv2.erode(mask, np.ones((3, 3), np.uint8))
+
+
+def _surroundings(rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> Layer:
+    """Some frame of a video as background that fills a scene of `size`; its objects are distractors."""
+    scene = video_scene(video, int(rng.integers(len(video))), [], random_pose(rng, CAMERA_RANGE), 1)
+    (layer,) = scene.layers
+    scale = max(size[0] / scene.size[0], size[1] / scene.size[1])
+    middle = ((size[1] - 1) / 2, (size[0] - 1) / 2)
+    return replace(layer, placement=replace(layer.placement, scene_point=middle, scale=scale))
+
+
+def _doubles(rng: np.random.Generator, scene: Scene) -> list[list[Layer]]:
+    """The first object of a `video_scene` once more, near its place: layers for this scene and for later ones."""
+    (layer,) = scene.layers
+    mask, around = _core(layer.masks[0]), scene_box(scene)
+    box = mask_box(mask > 0)
+    if box is None or around is None:
+        return [[], []]
+    size = np.array([around[2] - around[0], around[3] - around[1]])
+    point = np.array([around[0] + around[2], around[1] + around[3]]) / 2 + _step_aside(rng) * size
+    extent = (box[2] - box[0], box[3] - box[1])
+    placement = Placement(tuple(point.tolist()), ((box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2), extent)
+    double = replace(layer, masks=mask[None], slots=(DISTRACTOR,), placement=placement, cut_out=True)
+    first = random_pose(rng, VIDEO_RANGE)
+    return [[replace(double, pose=first)], [replace(double, pose=nearby_pose(rng, first, 0.3))]]
+
+
+def _step_aside(rng: np.random.Generator) -> np.ndarray:
+    """From an object to its double, (x, y) in units of the object's box: mostly beside it, sometimes touching."""
+    return np.array([rng.choice([-1, 1]) * rng.uniform(0.6, 1.4), rng.uniform(-0.4, 0.4)])

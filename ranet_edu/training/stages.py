@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ranet_edu.datasets.samples import Mixture
+from ranet_edu.datasets.samples import STILLS_RECIPE, VIDEO_RECIPE, Mixture
 from ranet_edu.datasets.stills import StillPairs
 from ranet_edu.datasets.triplets import VideoTriplets
 from ranet_edu.model import RANet
@@ -81,7 +82,8 @@ def build_samples(config: TrainingConfig) -> Dataset:
 
 def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> StillPairs:
     return StillPairs(
-        folders, config.size, objects=config.objects, paste=config.paste, seed=seed, rollout=config.rollout
+        folders, config.size, objects=config.objects, paste=config.paste, seed=seed, rollout=config.rollout,
+        recipe=replace(STILLS_RECIPE, recolour=config.recolour),
     )
 
 
@@ -94,6 +96,8 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> VideoTrip
         rollout=config.rollout,
         max_interval=config.max_interval,
         seed=seed,
+        transplant=config.transplant,
+        recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from ranet_edu.datasets.augment import Pose
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample
-from ranet_edu.datasets.triplets import VideoTriplets
+from ranet_edu.datasets.triplets import VideoTriplets, video_scene
 
 CANVAS = (64, 112)
 CLEAN = Recipe(colour=0, degrade=0, mistakes=0, empty=0, whole=0, whole_template=0)
@@ -100,7 +100,7 @@ def test_one_object_of_many_leaves_the_others_as_distractors(davis: Path) -> Non
         assert 0 < sample.template_masks.sum() < 0.2 * CANVAS[0] * CANVAS[1]
         colours.add(tuple((sample.template[:, sample.template_masks[0] > 0].float().median(1).values > 128).tolist()))
     assert len(colours) == 3
-    layer = videos._scene(three[0], 0, [2], Pose()).layers[0]
+    layer = video_scene(three[0], 0, [2], Pose(), 1).layers[0]
     assert layer.slots == (0, DISTRACTOR, DISTRACTOR) and len(layer.masks) == 3
 
 
