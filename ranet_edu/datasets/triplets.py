@@ -139,7 +139,7 @@ def video_scene(video: DavisSequence, frame: int, chosen: list[int], pose: Pose,
     labels = read_labels(video, frame)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
     others = [k for k in present if k not in (0, *chosen)]
-    masks = np.stack([(labels == k).astype(np.uint8) * 255 for k in chosen + others])
+    masks = (labels == np.reshape([*chosen, *others], (-1, 1, 1))).astype(np.uint8) * 255
     slots = (*range(len(chosen)), *[DISTRACTOR] * len(others))
     height, width = labels.shape
     centre = ((width - 1) / 2, (height - 1) / 2)

@@ -212,3 +212,18 @@ def test_counts() -> None:
     check_counts(objects=1, rollout=3)
     with pytest.raises(ValueError, match="rollout must be at least 1, got 0"):
         check_counts(objects=1, rollout=0)
+
+
+def test_recoloured_samples_keep_one_world(scene: Scene) -> None:
+    """All hues turned: template and frame in the same way, another one in each sample."""
+    recipe = replace(PLAIN, recolour=1.0)
+    discs = []
+    for seed in range(8):
+        sample = make_sample(np.random.default_rng(seed), scene, scene, [scene], CANVAS, recipe)
+        template, frame = (picture[:, mask > 0].float().median(1).values for picture, mask in (
+            (sample.template, sample.template_masks[0]), (sample.frames[0], sample.true_masks[0, 0])
+        ))
+        assert (template - frame).abs().max() < 5
+        discs.append(template)
+    discs = torch.stack(discs)
+    assert (discs[:, None] - discs).abs().max() > 60

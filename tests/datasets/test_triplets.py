@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ranet_edu.datasets.augment import Pose
+from ranet_edu.datasets import triplets as triplets_module
+from ranet_edu.datasets.augment import Pose, Window
 from ranet_edu.datasets.davis import DavisDataset
-from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample
+from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample, Scene, View, render
 from ranet_edu.datasets.triplets import VideoTriplets, video_scene
 
 CANVAS = (64, 112)
@@ -75,9 +77,10 @@ def test_templates_always_show_the_object(davis: Path) -> None:
     assert all(videos[index].template_masks.sum() > 50 for index in range(32))
 
 
-def test_masks_fit_what_the_picture_shows(davis: Path) -> None:
+@pytest.mark.parametrize("transplant", [0.0, 1.0])
+def test_masks_fit_what_the_picture_shows(davis: Path, transplant: float) -> None:
     """Labels have colours here: 1 red, 2 green, 3 yellow; object n of the template is object n of every frame."""
-    videos = triplets(davis, objects=2, rollout=2, recipe=CLEAN)
+    videos = triplets(davis, objects=2, rollout=2, transplant=transplant, recipe=CLEAN)
     compared = 0
     for index in range(24):
         sample = videos[index]
@@ -89,6 +92,58 @@ def test_masks_fit_what_the_picture_shows(davis: Path) -> None:
                     assert (inside.median(1).values - template.median(1).values).abs().max() < 12
                     compared += 1
     assert compared > 30
+
+
+class TestTransplanted:
+    def scenes(self, davis: Path, monkeypatch: pytest.MonkeyPatch, double: float) -> list[Scene]:
+        """Three moments of the video with one disc, before the video with three."""
+        monkeypatch.setattr(triplets_module, "DOUBLE", double)
+        videos = triplets(davis)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in (0, 7, 8)]
+        return videos._transplanted(np.random.default_rng(2), leaving, scenes)
+
+    @staticmethod
+    def seen(scene: Scene) -> View:
+        return render(scene, Window(0, 0, 175, 100), (100, 175))
+
+    def test_the_other_videos_objects_are_distractors(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for scene in self.scenes(davis, monkeypatch, double=0):
+            view = self.seen(scene)
+            disc = view.masks[0]
+            assert 1000 < disc.sum() < np.pi * 22**2  # its outermost pixels are left behind
+            colours = {tuple(np.round(view.image[view.distractor], -1)[i]) for i in range(0, view.distractor.sum(), 9)}
+            assert view.distractor.sum() > 1000 and len(colours) >= 2
+
+    def test_a_double_looks_like_the_object_and_moves_otherwise(
+        self, davis: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain, doubled = (self.scenes(davis, monkeypatch, double) for double in (0, 1))
+        places = []
+        for before, scene in zip(plain, doubled, strict=True):
+            (double,) = [layer for layer in scene.layers if layer.cut_out and layer.slots == (DISTRACTOR,)]
+            assert len(scene.layers) == len(before.layers) + 1
+            places.append((*double.pose.shift, double.pose.rotation))
+            alone = self.seen(replace(scene, layers=[scene.layers[0], double]))
+            red = np.abs(alone.image.astype(int) - (250, 40, 40)).sum(-1) < 20
+            assert red[alone.distractor].sum() > 300
+        assert places[0] != places[1] == places[2]
+
+    def test_a_double_never_covers_the_object(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain, doubled = (self.scenes(davis, monkeypatch, double) for double in (0, 1))
+        for before, scene in zip(plain, doubled, strict=True):
+            assert (self.seen(before).masks == self.seen(scene).masks).all()
+
+    def test_one_video_stays_where_it_is(self, davis: Path) -> None:
+        alone = [DavisDataset(davis, year="2017", split="train")["leaving"]]
+        samples = [VideoTriplets(alone, size=CANVAS, transplant=share)[3] for share in (0.0, 1.0)]
+        assert same(*samples)
+
+    def test_a_share_of_the_samples(self, davis: Path) -> None:
+        """With share 0.5 each sample is that of share 0 or that of share 1, some of either kind."""
+        half, none, every = (triplets(davis, transplant=share) for share in (0.5, 1e-9, 1.0))
+        kinds = [(same(half[i], none[i]), same(half[i], every[i])) for i in range(12)]
+        assert set(kinds) == {(True, False), (False, True)}
 
 
 def test_one_object_of_many_leaves_the_others_as_distractors(davis: Path) -> None:
