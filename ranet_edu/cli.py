@@ -188,9 +188,12 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def run_record(options: argparse.Namespace) -> dict[str, object]:
     """What the predictions depend on: kept beside them, so that a run is resumed with the same weights and options."""
+    from ranet_edu.weights import fingerprint
+
     names = ("weights", "canvas", "template_crop", "frame_crop", "combine", "previous")
     online = ("online_iterations", "online_seconds", "online_learning_rate")
-    return {name: getattr(options, name) for name in (*names, *online)}
+    record = {name: getattr(options, name) for name in (*names, *online)}
+    return record | {"weights_sha256": fingerprint(options.weights)}
 
 
 def train(options: argparse.Namespace) -> None:

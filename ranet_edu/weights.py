@@ -7,6 +7,7 @@ Our own files are safetensors: half precision, with the network's configuration 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -80,6 +81,15 @@ def open_model(name: str | Path = "default") -> RANet | MatchingBaseline:
     if path.exists():
         return ranet.RANet.paper(path)
     raise FileNotFoundError(f"no weights {str(name)!r}: name a file, 'default', or one of {', '.join(BASELINES)}")
+
+
+def fingerprint(name: str | Path) -> str | None:
+    """The first 12 digits of the SHA-256 of the file that `open_model(name)` reads; None where it reads none of ours.
+
+    What a run notes beside the name: a file may be replaced by better weights under the same name.
+    """
+    path = DEFAULT if name == "default" else Path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else None
 
 
 def initialise(model: RANet, weights: str | Path | None) -> RANet:

@@ -10,7 +10,9 @@ import pytest
 from ranet_edu import cli
 from ranet_edu.datasets import download
 from ranet_edu.datasets.davis import DavisDataset
+from ranet_edu.model import RANet
 from ranet_edu.video.masks import read_mask, write_mask
+from ranet_edu.weights import save_weights
 
 SMALL = ("--weights", "matching", "--canvas", "96", "160", "--device", "cpu")
 
@@ -84,6 +86,17 @@ def test_evaluate_writes_predictions_and_tables_and_resumes(davis, tmp_path, cap
     assert (out / "cat" / "00003.png").stat().st_mtime_ns == kept
     assert run(*command, "--previous", "hard") == 1
     assert "another run" in capsys.readouterr().err
+
+
+def test_evaluate_does_not_go_on_with_other_weights_of_the_same_name(davis, tmp_path, capsys):
+    weights, out = tmp_path / "weights.safetensors", tmp_path / "run"
+    small = ("--canvas", "64", "96", "--device", "cpu")
+    command = ("evaluate", "--davis", davis, "--out", out, "--weights", weights, *small)
+    save_weights(RANet.lite(weights=None), weights)
+    assert run(*command) == 0
+    save_weights(RANet.lite(weights=None), weights, metadata={"trained": "longer"})
+    assert run(*command) == 1
+    assert "weights_sha256" in capsys.readouterr().err
 
 
 def test_evaluate_scores_masks_made_elsewhere(davis, tmp_path):

@@ -17,6 +17,7 @@ from ranet_edu import weights
 from ranet_edu.model import RANet, RANetConfig
 from ranet_edu.model.baselines import MatchingBaseline, PropagationBaseline
 from ranet_edu.weights import (
+    fingerprint,
     load_official,
     load_weights,
     official_to_ours,
@@ -238,6 +239,16 @@ def test_no_shipped_weights_says_what_to_do(monkeypatch, tmp_path):
         RANet.lite()
     with pytest.raises(FileNotFoundError, match="matching"):
         open_model("default")
+
+
+def test_a_fingerprint_tells_weights_of_one_name_apart(tmp_path, lite):
+    path = tmp_path / "weights.safetensors"
+    save_weights(lite, path)
+    first = fingerprint(path)
+    assert len(first) == 12 and fingerprint(path) == first
+    save_weights(lite, path, metadata={"steps": "2"})
+    assert fingerprint(path) != first
+    assert fingerprint("matching") is None
 
 
 def test_open_model_knows_the_baselines():
