@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
+
     from ranet_edu.course.execute import Limits
     from ranet_edu.training.online import OnlineSegmenter
     from ranet_edu.video.frames import FrameSource
@@ -42,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
     _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
+    _add_benchmark(commands.add_parser("benchmark", help="time the network on this machine, against a plain one"))
     _add_demo(commands.add_parser("demo", help="a page on which you segment your own video, and look inside"))
     return parser
 
@@ -122,6 +125,19 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
     for action in (build, grade, check):
         action.add_argument("--cell-seconds", type=float, default=60, metavar="S", help="limit of a cell (60)")
         action.add_argument("--notebook-seconds", type=float, default=600, metavar="S", help="of a notebook (600)")
+
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="a folder: gets speed.csv and two pictures")
+    parser.add_argument("--preset", nargs="+", choices=("lite", "paper"), help="default: both")
+    parser.add_argument("--size", nargs="+", choices=("240p", "480p"), help="default: both (paper: 480p only)")
+    parser.add_argument("--objects", nargs="+", type=int, metavar="N", help="default: 1 2 4")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="ways to run ours; default: all that there are")
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="calls of which a median is taken (7)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
+    parser.add_argument("--threads", type=int, metavar="N", help="of a CPU; default: what PyTorch takes")
+    parser.add_argument("--quick", action="store_true", help="the lite preset, one object, 240p, three calls, no video")
+    parser.set_defaults(run=benchmark)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -269,6 +285,36 @@ def course_limits(options: argparse.Namespace) -> Limits:
     return Limits(options.cell_seconds, options.notebook_seconds)
 
 
+def benchmark(options: argparse.Namespace) -> None:
+    """`ranet-edu benchmark`: rows of a CSV file, two pictures of all that it holds, and the new rows as tables."""
+    from ranet_edu.evaluation import speed, speed_table
+    from ranet_edu.show.speed_figures import parts_figure, times_figure
+    from ranet_edu.video.masks import atomic_path
+
+    quick = {"preset": ["lite"], "size": ["240p"], "objects": [1]} if options.quick else {}
+    default = {"preset": speed_table.PRESETS, "size": speed_table.SIZES, "objects": (1, 2, 4)} | quick
+    cases = speed.all_cases(*(getattr(options, name) or default[name] for name in default))
+    rows = speed.run(
+        cases,
+        options.out,
+        options.device or default_device(),
+        variants=options.variants,
+        repeats=min(options.repeats, 3) if options.quick else options.repeats,
+        threads=options.threads,
+        video_frames=0 if options.quick else speed.VIDEO_FRAMES,
+    )
+    print(speed_table.format_all(rows))
+    every = speed_table.read_rows(options.out / speed_table.FILE)
+    figures = {
+        "times.png": times_figure(speed_table.frame_times(every)),
+        "parts.png": parts_figure(speed_table.part_times(every)),
+    }
+    for name, figure in figures.items():
+        with atomic_path(options.out / name) as temporary:
+            figure.savefig(temporary)
+    print(f"wrote {speed_table.FILE}, {' and '.join(figures)} to {options.out}")
+
+
 def demo(options: argparse.Namespace) -> None:
     """`ranet-edu demo`: serve the page on this machine until Ctrl-C."""
     import signal
@@ -289,15 +335,20 @@ def demo(options: argparse.Namespace) -> None:
         page.block_thread()
 
 
-def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:
-    """The segmenter that the options of `segment` and `evaluate` describe, on the chosen device."""
+def default_device() -> torch.device | str:
+    """The accelerator if there is one."""
     import torch
 
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or "cpu"
+
+
+def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:
+    """The segmenter that the options of `segment` and `evaluate` describe, on the chosen device."""
     from ranet_edu.video.segmenter import VideoSegmenter
     from ranet_edu.weights import open_model
 
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    model = open_model(options.weights).to(options.device or accelerator or "cpu")
+    model = open_model(options.weights).to(options.device or default_device())
     segmenter = VideoSegmenter(
         model,
         template_crop=options.template_crop,
