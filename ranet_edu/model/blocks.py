@@ -12,14 +12,20 @@ from torch.nn import functional as F
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance norm without affine parameters and without running statistics; (B, C, H, W) -> (B, C, H, W).
+    """Instance norm without running statistics, by default without affine parameters; (B, C, H, W) -> (B, C, H, W).
 
-    Differs from `torch.nn.InstanceNorm2d` in one point: a map of a single pixel, which has no variance, gives zeros
-    instead of an error, so that very small frames pass through the network.
+    Differs from `torch.nn.InstanceNorm2d` in one point: a map of a single pixel, which has no variance, counts as
+    zero instead of raising an error, so that very small frames pass through the network.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x) if x.shape[-2:].numel() == 1 else super().forward(x)
+        if x.shape[-2:].numel() == 1:
+            x = torch.zeros_like(x)
+            return x if self.bias is None else x + self.bias[:, None, None]
+        if x.device.type != "cpu":
+            return super().forward(x)
+        # Groups of one channel are instances: the same numbers, which PyTorch computes 4 to 10 times as fast on a CPU.
+        return F.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
 
 
 class ConvBlock(nn.Module):
@@ -31,7 +37,7 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(self.norm(x)))
+        return self.conv(F.relu(self.norm(x), inplace=True))
 
 
 class ResBlock(nn.Module):
@@ -50,9 +56,9 @@ class ResBlock(nn.Module):
         self.norm3 = InstanceNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu(self.norm1(self.conv1(x)))
-        inner = F.relu(self.norm2(self.conv2(inner)))
-        return F.relu(x + self.norm3(self.conv3(inner)))
+        inner = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        inner = F.relu(self.norm2(self.conv2(inner)), inplace=True)
+        return F.relu(x + self.norm3(self.conv3(inner)), inplace=True)
 
 
 class MultiScaleBlock(nn.Module):

@@ -14,7 +14,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ranet_edu.model.blocks import ConvBlock, upsample
+from ranet_edu.model.blocks import ConvBlock, InstanceNorm, upsample
 
 
 class FrameFeatures(NamedTuple):
@@ -114,9 +114,9 @@ class Encoder(nn.Module):
         return FrameFeatures(levels, F.normalize(merged, dim=1, eps=1e-12))
 
 
-def affine_instance_norm(channels: int) -> nn.InstanceNorm2d:
+def affine_instance_norm(channels: int) -> InstanceNorm:
     """The encoder's norm: instance norm whose weight and bias start as those of ImageNet's batch norm."""
-    return nn.InstanceNorm2d(channels, affine=True)
+    return InstanceNorm(channels, affine=True)
 
 
 def build_backbone(name: str) -> nn.Module:

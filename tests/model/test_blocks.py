@@ -65,11 +65,33 @@ def test_norms_use_each_image_alone_and_track_nothing(x):
     assert list(block.state_dict()) == ["conv.weight", "conv.bias"]
 
 
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_and_its_gradients(x, affine, layout):
+    norm = InstanceNorm(4, affine=affine)
+    gain, shift = torch.rand(2, 4, requires_grad=True)
+    if affine:
+        norm.weight.data, norm.bias.data = gain.detach().clone(), shift.detach().clone()
+    wish = torch.randn_like(x)
+    ours, theirs = (x.clone(memory_format=layout).requires_grad_() for _ in range(2))
+    expected = normalised(theirs)
+    if affine:
+        expected = expected * gain[:, None, None] + shift[:, None, None]
+    found = norm(ours)
+    torch.testing.assert_close(found, expected)
+    (found * wish).sum().backward()
+    (expected * wish).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("mode", [True, False])
 def test_a_map_of_one_pixel_becomes_zero(mode):
     norm = InstanceNorm(3).train(mode)
     assert torch.equal(norm(torch.randn(2, 3, 1, 1)), torch.zeros(2, 3, 1, 1))
     assert norm(torch.randn(2, 3, 1, 2)).abs().min() > 0.9
+    shifted = InstanceNorm(3, affine=True).train(mode)
+    torch.nn.init.constant_(shifted.bias, 2)
+    assert torch.equal(shifted(torch.randn(2, 3, 1, 1)), torch.full((2, 3, 1, 1), 2.0))
 
 
 def test_upsample_returns_what_fits_already(x):

@@ -150,7 +150,7 @@ def test_resnet_stem_and_stages_are_torchvision_s(resnet):
     frames = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         whole(frames)
-        torch.testing.assert_close(resnet(frames)[4], seen["fifth"])
+        torch.testing.assert_close(resnet(frames)[4], seen["fifth"], atol=1e-4, rtol=1e-3)
 
 
 def test_backbones_by_name():
