@@ -133,7 +133,10 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", nargs="+", choices=("240p", "480p"), help="default: both (paper: 480p only)")
     parser.add_argument("--objects", nargs="+", type=int, metavar="N", help="default: 1 2 4")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="ways to run ours; default: all that there are")
-    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="calls of which a median is taken (7)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, metavar="N", help="calls of which a median is taken (7; 0: only videos)"
+    )
+    parser.add_argument("--video-frames", type=int, default=10, metavar="N", help="of a whole video (10; 0: none)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
     parser.add_argument("--threads", type=int, metavar="N", help="of a CPU; default: what PyTorch takes")
     parser.add_argument("--quick", action="store_true", help="the lite preset, one object, 240p, three calls, no video")
@@ -301,18 +304,17 @@ def benchmark(options: argparse.Namespace) -> None:
         variants=options.variants,
         repeats=min(options.repeats, 3) if options.quick else options.repeats,
         threads=options.threads,
-        video_frames=0 if options.quick else speed.VIDEO_FRAMES,
+        video_frames=0 if options.quick else options.video_frames,
     )
     print(speed_table.format_all(rows))
     every = speed_table.read_rows(options.out / speed_table.FILE)
-    figures = {
-        "times.png": times_figure(speed_table.frame_times(every)),
-        "parts.png": parts_figure(speed_table.part_times(every)),
-    }
+    figures = {}
+    if times := speed_table.frame_times(every):
+        figures = {"times.png": times_figure(times), "parts.png": parts_figure(speed_table.part_times(every))}
     for name, figure in figures.items():
         with atomic_path(options.out / name) as temporary:
             figure.savefig(temporary)
-    print(f"wrote {speed_table.FILE}, {' and '.join(figures)} to {options.out}")
+    print(f"wrote {', '.join([speed_table.FILE, *figures])} to {options.out}")
 
 
 def demo(options: argparse.Namespace) -> None:

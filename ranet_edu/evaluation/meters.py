@@ -117,10 +117,10 @@ def part_work(model: nn.Module, call: Call) -> tuple[Counter[str], Counter[str]]
 
     Operations are those of convolutions and matrix products, nearly all there are.
     """
-    with FlopCounterMode(display=False) as counter, amounts_by_part(model, counter.get_total_flops) as operations:
-        call()
-    with Traffic() as traffic, amounts_by_part(model, lambda: traffic.bytes) as moved:
-        call()
+    with FlopCounterMode(display=False) as counter, Traffic() as traffic:
+        operations_by_part = amounts_by_part(model, counter.get_total_flops)
+        with operations_by_part as operations, amounts_by_part(model, lambda: traffic.bytes) as moved:
+            call()
     return operations, moved
 
 

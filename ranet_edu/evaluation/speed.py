@@ -41,7 +41,6 @@ from ranet_edu.model.ranet import RANet
 from ranet_edu.video.segmenter import VideoSegmenter
 
 SAMPLE = "cat"
-VIDEO_FRAMES = 10
 Measure = TypeVar("Measure")
 
 
@@ -104,19 +103,19 @@ def run(
     variants: Sequence[str] | None = None,
     repeats: int = 7,
     threads: int | None = None,
-    video_frames: int = VIDEO_FRAMES,
+    video_frames: int = 10,
     progress: bool = True,
 ) -> list[Row]:
     """Measure the cases, plain and under each variant, and write `out/speed.csv` after each of them. Notebook 13.
 
-    variants: names of VARIANTS; default: all that the device has. repeats: calls of which the median is taken.
-    threads: of a CPU; default: as many as PyTorch takes. video_frames: of the sample clip, as a video; 0: no video.
+    variants: names of VARIANTS; default: all that the device has. repeats: calls of which the median is taken; 0: only
+    videos. threads: of a CPU; default: as many as PyTorch takes. video_frames: of the sample clip; 0: no video.
     Rows of other cases in an earlier `speed.csv` stay, those of the same case on the same machine are replaced. Can be
     stopped: finished cases are written. Returns the new rows. Raises ValueError for a variant that isn't available.
     """
     device, out = torch.device(device), Path(out)
-    if repeats < 1:
-        raise ValueError(f"repeats must be 1 or more, not {repeats}")
+    if repeats < 0 or video_frames < 0 or not (repeats or video_frames):
+        raise ValueError(f"repeats {repeats}, video_frames {video_frames}: neither below 0, and not both 0")
     chosen = _choose(variants, device)
     add_rows(out / FILE, [])  # what can't be written is refused before an hour of work
     measured: list[Row] = []
@@ -165,11 +164,14 @@ def measure_case(
     candidates = _candidates(model, case, variants, ceilings)
     common = {"machine": machine_name(device), "device": device.type, "threads": torch.get_num_threads()}
     common |= {"torch": torch.__version__, **case._asdict(), "repeats": repeats}
-    with torch.inference_mode():
-        rows = [*_frame_rows(candidates, common, device, tick), *_part_rows(candidates, common, device, tick)]
+    rows = []
+    if repeats:
+        with torch.inference_mode():
+            frames = _frame_rows(candidates, common, device, tick)
+            rows = _with_work([*frames, *_part_rows(candidates, common, device, tick)])
     if video_frames and case.objects == 1:
         rows += _video_rows(candidates, common, video_frames)
-    return _with_work(rows)
+    return rows
 
 
 def _candidates(
@@ -225,7 +227,11 @@ def _frame_rows(
         {name: partial(seconds, c.call, device) for name, c in candidates.items()}, common["repeats"], tick
     )
     medians = {name: 1000 * median(mine) for name, mine in times.items()}
-    reference = candidates[PLAIN].call() > 0.5
+    found: dict[str, Tensor] = {}
+    memory = {
+        name: peak_megabytes(lambda n=name, c=c: found.update({n: c.call() > 0.5}), device)
+        for name, c in candidates.items()
+    }
     return [
         Row(
             **common,
@@ -234,8 +240,8 @@ def _frame_rows(
             part=FRAME,
             milliseconds=medians[name],
             times_plain=medians[PLAIN] / medians[name],
-            megabytes=peak_megabytes(candidate.call, device),
-            agreement=((candidate.call() > 0.5) == reference).float().mean().item(),
+            megabytes=memory[name],
+            agreement=(found[name] == found[PLAIN]).float().mean().item(),
             first_seconds=first[name],
         )
         for name, candidate in candidates.items()

@@ -71,8 +71,8 @@ class Row:
 
     @property
     def run(self) -> tuple[object, ...]:
-        """Rows of one run of one case have it in common."""
-        return self.machine, self.device, self.threads, self.case
+        """Rows of one run of one case have it in common; single frames and videos are separate runs."""
+        return self.machine, self.device, self.threads, self.case, self.part in (VIDEO, SCORING)
 
 
 def add_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -184,7 +184,7 @@ def format_videos(rows: Sequence[Row]) -> str:
             time = {row.part: row.milliseconds for row in mine}
             if VIDEO in time:
                 share = time[SCORING] / (time[SCORING] + time[VIDEO])
-                lines.append([case, variant, *(_number(time[p]) for p in (FRAME, VIDEO, SCORING)), _percent(share)])
+                lines.append([case, variant, *(_number(time.get(p)) for p in (FRAME, VIDEO, SCORING)), _percent(share)])
     if not lines:
         return ""
     return _markdown(["milliseconds a frame", "variant", "network", "video", "J and F", "of an evaluation"], lines)
