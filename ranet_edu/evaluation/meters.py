@@ -28,6 +28,17 @@ MODULES = ("encoder", "ranking", "merge", "decoder")
 Call = Callable[[], object]
 
 
+OPERATIONS = {
+    "convolution": ("conv",),
+    "norm": ("norm",),
+    "matrix product": ("mm",),
+    "resampling": ("upsample", "pool", "grid_sampl"),
+    "pointwise": ("relu", "clamp", "add", "sub", "mul", "div", "sigmoid", "tanh"),
+    "copying": ("copy", "cat", "index", "gather", "empty", "fill", "zero", "pad"),
+}
+"""Kinds of operations, and what their names hold; the first that fits counts. All others are "other"."""
+
+
 class Ceilings(NamedTuple):
     """What the machine reaches at best: GFLOP/s of matrix products and of 3x3 convolutions, GB/s of copying."""
 
@@ -96,6 +107,23 @@ def part_seconds(model: nn.Module, call: Call, device: torch.device) -> Counter[
     with amounts_by_part(model, lambda: clock(device)) as amounts:
         call()
     return amounts
+
+
+def operation_seconds(call: Call) -> Counter[str]:
+    """Seconds of each kind of operation in one call, by torch.profiler; on CUDA the GPU's seconds."""
+    with torch.profiler.profile() as profiler:
+        call()
+    events = profiler.key_averages()
+    on_gpu = any(event.self_device_time_total for event in events)
+    amounts = Counter(dict.fromkeys([*OPERATIONS, "other"], 0.0))
+    for event in events:
+        microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        amounts[_kind(event.key)] += microseconds / 1e6
+    return amounts
+
+
+def _kind(name: str) -> str:
+    return next((kind for kind, marks in OPERATIONS.items() if any(mark in name for mark in marks)), "other")
 
 
 class Traffic(TorchDispatchMode):

@@ -76,6 +76,14 @@ def test_work_of_a_frame_is_that_of_its_parts(kind):
     assert moved["correlation"] < 1.5 * moved["ranking"]
 
 
+def test_operations_are_sorted_by_kind():
+    x, kernels = torch.rand(1, 8, 64, 64), torch.rand(8, 8, 3, 3)
+    spent = meters.operation_seconds(lambda: nn.functional.instance_norm(nn.functional.conv2d(x, kernels)).relu_())
+    assert min(spent[kind] for kind in ("convolution", "norm", "pointwise")) > 0
+    assert spent["matrix product"] == 0 and list(spent) == [*meters.OPERATIONS, "other"]
+    assert meters.operation_seconds(lambda: x[0, 0] @ x[0, 0])["matrix product"] > 0
+
+
 def test_traffic_counts_what_is_read_and_written_but_no_views():
     x = torch.zeros(10, 10)
     with meters.Traffic() as traffic:
