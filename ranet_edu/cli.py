@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ranet_edu.video.frames import FrameSource
     from ranet_edu.video.segmenter import VideoSegmenter
 
+CANVAS_HELP = "frame size that the network sees"
+DEVICE_HELP = "cpu, cuda, cuda:1, mps; default: the accelerator if there is one"
 WEIGHTS_HELP = "default (shipped), matching, matching-average, propagation, or a .safetensors or .pth file"
 
 
@@ -41,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment(commands.add_parser("segment", help="segment a video, given the mask of its first frame"))
     _add_evaluate(commands.add_parser("evaluate", help="segment and score a DAVIS split, or score predictions"))
+    _add_online(commands.add_parser("online", help="measure what online learning brings, as its seconds grow"))
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
     _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
@@ -60,19 +63,37 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations and ImageSets")
-    parser.add_argument("--year", choices=("2016", "2017"), default="2016")
-    parser.add_argument("--split", default="val", help="name of a split, a text file of sequence names, or 'all'")
+    _add_dataset(parser)
     parser.add_argument("--predictions", type=Path, help="score these masks instead of segmenting")
     parser.add_argument("--out", type=Path, help="folder for predictions, per_sequence.csv and global.csv")
     _add_segmenter(parser)
     parser.set_defaults(run=evaluate)
 
 
+def _add_online(parser: argparse.ArgumentParser) -> None:
+    _add_dataset(parser)
+    parser.add_argument("--out", type=Path, required=True, help="a CSV file; points that it has are not measured again")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[0, 10, 25, 50, 100], metavar="N")
+    parser.add_argument("--learning-rates", type=float, nargs="+", required=True, metavar="R")
+    parser.add_argument("--batch", type=int, default=2, help="pairs per iteration (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the pairs")
+    parser.add_argument("--frames", type=int, default=0, help="only this many first frames of each sequence, 0 for all")
+    parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
+    parser.add_argument("--device", help=DEVICE_HELP)
+    parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help=CANVAS_HELP)
+    parser.set_defaults(run=measure_online)
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations and ImageSets")
+    parser.add_argument("--year", choices=("2016", "2017"), default="2016")
+    parser.add_argument("--split", default="val", help="name of a split, a text file of sequence names, or 'all'")
+
+
 def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
-    parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help="frame size that the network sees")
+    parser.add_argument("--device", help=DEVICE_HELP)
+    parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help=CANVAS_HELP)
     for name in ("template", "frame"):
         text = f"crop the {name} around the objects (default: what the model does better with)"
         parser.add_argument(f"--{name}-crop", action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -213,6 +234,28 @@ def run_record(options: argparse.Namespace) -> dict[str, object]:
     online = ("online_iterations", "online_seconds", "online_learning_rate")
     record = {name: getattr(options, name) for name in (*names, *online)}
     return record | {"weights_sha256": fingerprint(options.weights)}
+
+
+def measure_online(options: argparse.Namespace) -> None:
+    """`ranet-edu online`: a CSV file of J and F after so many iterations of online learning."""
+    from ranet_edu.datasets.davis import DavisDataset
+    from ranet_edu.training.online_curve import measure_curves
+    from ranet_edu.video.segmenter import VideoSegmenter
+    from ranet_edu.weights import fingerprint, open_model
+
+    model = open_model(options.weights).to(options.device or default_device())
+    points = measure_curves(
+        VideoSegmenter(model, canvas=options.canvas),
+        DavisDataset(options.davis, options.year, options.split),
+        options.out,
+        options.iterations,
+        options.learning_rates,
+        options.batch,
+        options.seed,
+        options.frames,
+        fingerprint(options.weights) or options.weights,
+    )
+    print(f"{options.out} holds {len(points)} points")
 
 
 def train(options: argparse.Namespace) -> None:

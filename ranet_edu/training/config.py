@@ -27,6 +27,9 @@ class TrainingConfig:
     data: tuple[Path, ...] = _option(text="folders of stills and, for the video stage, the root of DAVIS")
     preset: Literal["lite", "paper"] = _option("lite", "network and recipe")
     init: str = _option("imagenet", "weights to start from: 'imagenet', 'none' or a weights file")
+    ranking: Literal["attention", "none", "maximum"] = _option("attention", "which maps are decoded (Table 4)")
+    correlation: bool = _option(True, "similarity maps, or else features side by side (Table 5)")
+    previous_mask: bool = _option(True, "show the network the mask of the frame before (Table 5)")
     split: str = _option("train", "sequences of DAVIS to train on: a file of ImageSets")
 
     steps: int = _option(2000, "optimiser steps in total", free=True)
@@ -101,12 +104,14 @@ def check_same_run(saved: dict[str, Any], config: TrainingConfig) -> None:
     """Raises `ValueError`, naming the fields, when `config` is not the run that `saved` (a `portable`) began.
 
     Fields that do not change what is learnt may differ, and so may the data's place: only the folders' names count.
+    A field that a run of an earlier version lacks had its default.
     """
     now = config.portable()
-    names = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
-    changed = [name for name in names if saved.get(name) != now[name]]
+    fixed = [field for field in dataclasses.fields(config) if not field.metadata["free"]]
+    saved = {field.name: _plain(field.default) for field in fixed} | saved
+    changed = [field.name for field in fixed if saved[field.name] != now[field.name]]
     if changed:
-        lines = "\n".join(f"  {name}: was {saved.get(name)}, now {now[name]}" for name in changed)
+        lines = "\n".join(f"  {name}: was {saved[name]}, now {now[name]}" for name in changed)
         raise ValueError(
             f"{config.out} holds a run with other options:\n{lines}\n"
             "Continue it with the options it was started with, or choose another folder with --out."

@@ -30,6 +30,7 @@ from ranet_edu.training.losses import RolloutLoss
 from ranet_edu.video.segmenter import VOID, VideoSegmenter
 
 ITERATIONS = 50  # chosen, not measured yet; the paper gives times only
+BATCH = 2  # pairs per iteration
 PAPER_RATE = 1e-6  # the paper's, with Adam (§4.1)
 LITE_RATE = 1e-5  # chosen, not measured yet: a hundredth of the rate that `RANet.lite` was trained with
 
@@ -77,7 +78,7 @@ def learn_online(
     iterations: int | None = ITERATIONS,
     seconds: float | None = None,
     learning_rate: float | None = None,
-    batch: int = 4,
+    batch: int = BATCH,
     seed: int = 0,
     progress: bool = False,
     *,
@@ -99,16 +100,37 @@ def learn_online(
     """
     end = math.inf if seconds is None else clock() + seconds
     check_learning(model, iterations, seconds, learning_rate, batch)
-    pairs = _pairs(model, frame, mask, tuple(canvas or model.canvas), seed, recipe)
+    pairs = first_frame_pairs(model, frame, mask, tuple(canvas or model.canvas), seed, recipe)
+    networks = adapt(model, pairs, iterations, learning_rate, batch, workers)
+    adapted = next(networks)
+    with tqdm(desc="learning", total=iterations, leave=False, disable=not progress) as bar:
+        while clock() < end and next(networks, None):
+            bar.update()
+    return adapted.to(next(model.parameters()).dtype)
+
+
+@torch.inference_mode(False)
+def adapt(
+    model: RANet,
+    pairs: Dataset,
+    iterations: int | None = None,
+    learning_rate: float | None = None,
+    batch: int = BATCH,
+    workers: int = 0,
+) -> Iterator[RANet]:
+    """A copy of `model` after 0, 1, 2, ... iterations on `pairs`: one and the same network, in float32 and eval mode.
+
+    Each step is taken when it is asked for. Arguments and errors as in `learn_online`. Built in notebook 12.
+    """
     adapted = copy.deepcopy(model).float().eval()  # steps of 1e-6 would be lost in half precision
     learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(learning, default_rate(model) if learning_rate is None else learning_rate)
     loss = RolloutLoss(adapted)
+    yield adapted
     sampler = StepSampler(0, sys.maxsize if iterations is None else iterations, batch)
-    in_time = itertools.takewhile(lambda _: clock() < end, load_batches(pairs, sampler, workers))
-    for samples in tqdm(in_time, "learning", iterations, leave=False, disable=not progress):
+    for samples in load_batches(pairs, sampler, workers):
         _advance(loss, optimiser, samples)
-    return adapted.to(next(model.parameters()).dtype)
+        yield adapted
 
 
 def _advance(loss: nn.Module, optimiser: torch.optim.Optimizer, samples: Sample) -> None:
@@ -122,10 +144,15 @@ def _advance(loss: nn.Module, optimiser: torch.optim.Optimizer, samples: Sample)
     optimiser.zero_grad()
 
 
-def _pairs(
-    model: RANet, frame: np.ndarray, mask: np.ndarray, canvas: tuple[int, int], seed: int, recipe: Recipe
+def first_frame_pairs(
+    model: RANet,
+    frame: np.ndarray,
+    mask: np.ndarray,
+    canvas: tuple[int, int],
+    seed: int = 0,
+    recipe: Recipe = STILLS_RECIPE,
 ) -> FirstFramePairs:
-    """The first frame's objects are what the video loop takes them for."""
+    """Pairs made of a first frame, whose objects are what the video loop takes them for; see `learn_online`."""
     state = VideoSegmenter(model, canvas=canvas).begin(frame, mask)
     objects = state.probabilities.cpu().numpy() > 0.5
     void = (np.asarray(mask) == VOID) & ~objects.any(0)
@@ -168,7 +195,7 @@ class OnlineSegmenter:
     iterations: int | None = ITERATIONS
     seconds: float | None = None
     learning_rate: float | None = None
-    batch: int = 4
+    batch: int = BATCH
     seed: int = 0
     progress: bool = False
 
@@ -195,11 +222,11 @@ class OnlineSegmenter:
             self.seed,
             self.progress,
             canvas=self.segmenter.canvas,
-            recipe=_recipe(self.segmenter),
+            recipe=pairs_recipe(self.segmenter),
         )
 
 
-def _recipe(segmenter: VideoSegmenter) -> Recipe:
+def pairs_recipe(segmenter: VideoSegmenter) -> Recipe:
     """The stills recipe; where the segmenter doesn't crop, the pairs are shown whole too."""
     whole = {"whole": segmenter.frame_crop, "whole_template": segmenter.template_crop}
     return replace(STILLS_RECIPE, **{name: 1.0 for name, crops in whole.items() if not crops})

@@ -58,11 +58,15 @@ def train(config: TrainingConfig) -> Path:
 
 
 def build_model(config: TrainingConfig) -> RANet:
-    """The preset's network with the weights to start from; what they leave random follows from the seed."""
+    """The preset's network, or an ablation of it, with the weights to start from.
+
+    What these leave random follows from the seed. Raises `ValueError` where they are another network's.
+    """
+    switches = {name: getattr(config, name) for name in ("ranking", "correlation", "previous_mask")}
     build = {"lite": RANet.lite, "paper": RANet.paper}[config.preset]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return build(weights=None if config.init == "none" else config.init)
+        return build(weights=None if config.init == "none" else config.init, **switches)
 
 
 def build_samples(config: TrainingConfig) -> Dataset:

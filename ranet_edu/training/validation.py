@@ -35,18 +35,19 @@ class DavisValidation:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Segments every sequence; {"J&F", "J", "F"}, each in [0, 1]."""
         sequences = tqdm(self.sequences, desc="validation", leave=False)
-        objects = np.concatenate([self._scores(model, sequence) for sequence in sequences])
+        segmenter = VideoSegmenter(model, canvas=self.canvas)
+        objects = np.concatenate([score_video(segmenter, sequence, self.frames) for sequence in sequences])
         region, boundary = objects.mean(0).tolist()
         return {"J&F": (region + boundary) / 2, "J": region, "F": boundary}
 
-    def _scores(self, model: nn.Module, sequence: DavisSequence) -> np.ndarray:
-        """J and F of each object of a sequence, means over its frames: (N, 2)."""
-        count = min(self.frames or len(sequence), len(sequence))
-        frames = (sequence.read_frame(index) for index in range(count))
-        labels = VideoSegmenter(model, canvas=self.canvas).segment(frames, sequence.read_annotation(0))
-        scores = [
-            score_frame(predicted, sequence.read_annotation(index), sequence.object_count)
-            for index, predicted in enumerate(labels)
-            if 0 < index < count - 1
-        ]
-        return np.mean(scores, axis=0)
+
+def score_video(segmenter: VideoSegmenter, sequence: DavisSequence, frames: int = 0) -> np.ndarray:
+    """J and F of each object of a sequence, or of its first `frames` frames (0: all), means over them: (N, 2)."""
+    count = min(frames or len(sequence), len(sequence))
+    shown = (sequence.read_frame(index) for index in range(count))
+    scores = [
+        score_frame(predicted, sequence.read_annotation(index), sequence.object_count)
+        for index, predicted in enumerate(segmenter.segment(shown, sequence.read_annotation(0)))
+        if 0 < index < count - 1
+    ]
+    return np.mean(scores, axis=0)

@@ -43,3 +43,11 @@ def test_a_run_with_other_options_is_refused_with_all_their_names():
     message = str(refusal.value)
     assert "seed: was 0, now 3" in message and "batch: was 4, now 8" in message and "data" in message
     assert "learning_rate" not in message
+
+
+def test_a_run_begun_before_there_was_an_option_had_its_default():
+    before = make_config("stills", out=Path("o"), data=("ccp",)).portable()
+    del before["ranking"], before["correlation"]
+    check_same_run(before, make_config("stills", out=Path("o"), data=("ccp",)))
+    with pytest.raises(ValueError, match="ranking: was attention, now none"):
+        check_same_run(before, make_config("stills", out=Path("o"), data=("ccp",), ranking="none"))

@@ -17,9 +17,9 @@ from ranet_edu.training.online import (
     PAPER_RATE,
     FirstFramePairs,
     OnlineSegmenter,
-    _recipe,
     default_rate,
     learn_online,
+    pairs_recipe,
 )
 from ranet_edu.video.masks import read_mask, write_mask
 from ranet_edu.video.segmenter import VideoSegmenter
@@ -204,7 +204,7 @@ def test_each_video_is_segmented_by_its_own_copy(network, clip):
     before = everything(network)
     plain = VideoSegmenter(network, template_crop=False)
     online = OnlineSegmenter(plain, **FAST)
-    adapted = learn_online(network, frames[0], labels, **FAST, recipe=_recipe(plain))
+    adapted = learn_online(network, frames[0], labels, **FAST, recipe=pairs_recipe(plain))
     expected = list(VideoSegmenter(adapted, template_crop=False).segment(frames, labels))
     assert not np.array_equal(expected[1], list(plain.segment(frames, labels))[1])
     for _ in range(2):  # the second video starts from the model given, not from what the first left
@@ -223,8 +223,8 @@ def test_frames_are_read_one_by_one(network, clip):
 
 
 def test_pairs_are_cropped_where_the_segmenter_crops(network):
-    assert _recipe(VideoSegmenter(network)) == STILLS_RECIPE
-    whole = _recipe(VideoSegmenter(network, template_crop=False, frame_crop=False))
+    assert pairs_recipe(VideoSegmenter(network)) == STILLS_RECIPE
+    whole = pairs_recipe(VideoSegmenter(network, template_crop=False, frame_crop=False))
     assert (whole.whole, whole.whole_template, whole.grow) == (1.0, 1.0, STILLS_RECIPE.grow)
 
 

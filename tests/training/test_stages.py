@@ -8,7 +8,7 @@ import torch
 from ranet_edu.model import RANet
 from ranet_edu.training.config import TrainingConfig
 from ranet_edu.training.stages import build_model, build_samples, build_validation, make_config, train
-from ranet_edu.weights import read_metadata
+from ranet_edu.weights import open_model, read_metadata, save_weights
 
 MOVES = [(5 + index, 10 + 4 * index) for index in range(6)]
 
@@ -82,11 +82,24 @@ def test_validation_needs_an_interval_and_davis(video_config, draw_stills):
 
 
 def test_a_stage_starts_from_a_weights_file(video_config, tmp_path):
-    from ranet_edu.weights import save_weights
-
     save_weights(build_model(video_config), tmp_path / "start.safetensors", half=False)
     one, two = (build_model(replace(video_config, init=str(tmp_path / "start.safetensors"))) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+ABLATIONS = [{"ranking": "none"}, {"ranking": "maximum"}, {"correlation": False}, {"previous_mask": False}]
+
+
+@pytest.mark.parametrize("changes", ABLATIONS)
+def test_an_ablation_is_trained_and_opened_as_what_it_is(video_config, changes):
+    weights = train(replace(video_config, steps=1, batch=1, **changes))
+    assert all(getattr(open_model(weights).config, name) == value for name, value in changes.items())
+
+
+def test_an_ablation_does_not_start_from_another_networks_weights(video_config, tmp_path):
+    save_weights(build_model(video_config), tmp_path / "start.safetensors")
+    with pytest.raises(ValueError, match="does not fit this model"):
+        build_model(replace(video_config, init=str(tmp_path / "start.safetensors"), ranking="maximum"))
 
 
 def test_a_whole_stage_from_files_to_weights_that_load(video_config):
