@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="segment and score a DAVIS split, or score predictions"))
     _add_online(commands.add_parser("online", help="measure what online learning brings, as its seconds grow"))
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
+    _add_ablate(commands.add_parser("ablate", help="train each variant of Tables 4 and 5 by one short recipe"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
     _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
     _add_benchmark(commands.add_parser("benchmark", help="time the network on this machine, against a plain one"))
@@ -111,6 +112,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", choices=("stills", "video"))
     add_arguments(parser)
     parser.set_defaults(run=train)
+
+
+def _add_ablate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="the root of DAVIS and folders of stills")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the runs and ablations.csv; is continued"
+    )
+    parser.add_argument("--variants", nargs="+", help="default: all; a wrong name lists them")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="instead of the recipe's 120")
+    parser.set_defaults(run=ablate)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -265,6 +277,17 @@ def train(options: argparse.Namespace) -> None:
 
     choices = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
     print(f"wrote {run_stage(make_config(**choices))}")
+
+
+def ablate(options: argparse.Namespace) -> None:
+    """`ranet-edu ablate`: one training and one row of a CSV file for each variant and seed."""
+    from ranet_edu.training.ablations import VARIANTS, run_ablations
+
+    changes = {} if options.steps is None else {"steps": options.steps}
+    rows = run_ablations(options.data, options.out, options.variants or tuple(VARIANTS), options.seeds, **changes)
+    for row in rows:
+        print(f"{row.variant:17} seed {row.seed}  J&F {100 * row.jf:.1f}")
+    print(f"wrote {options.out / 'ablations.csv'}")
 
 
 def download(options: argparse.Namespace) -> None:

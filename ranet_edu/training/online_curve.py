@@ -120,9 +120,7 @@ def measure_curves(
     for sequence, rate in tqdm(curves, "curves", disable=None):
         done = {_key(point) for point in read_curves(out)} if out.exists() else set()
         count = min(frames or len(sequence), len(sequence))
-        missing = [
-            n for n in iterations if (weights, sequence.name, count, n, batch, seed, rate * bool(n)) not in done
-        ]
+        missing = [n for n in iterations if (weights, sequence.name, count, n, batch, seed, rate * bool(n)) not in done]
         if missing:
             for point in learning_curve(segmenter, sequence, missing, rate, batch, seed, frames, weights):
                 _append(out, point)
