@@ -103,7 +103,7 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     online = parser.add_argument_group("online learning (RANet+), on the first frame of each video; default: none")
     online.add_argument("--online-iterations", type=int, metavar="N", help="learn for this many iterations")
     online.add_argument("--online-seconds", type=float, metavar="S", help="learn for no longer than this")
-    online.add_argument("--online-learning-rate", type=float, metavar="R", help="default: 1e-6 (ResNet-101) or 1e-5")
+    online.add_argument("--online-learning-rate", type=float, metavar="R", help="default: 1e-6 (ResNet-101) or 1e-4")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +121,7 @@ def _add_ablate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--variants", nargs="+", help="default: all; a wrong name lists them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="instead of the recipe's 120")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's 80")
     parser.set_defaults(run=ablate)
 
 

@@ -1,7 +1,7 @@
 """Tables 4 and 5 as an experiment: the same short recipe for each variant and several seeds, `ranet-edu ablate`.
 
-Each takes two minutes on one core, so the scores say little of what the networks could reach; what can be compared is
-variants with each other, and with the difference that a seed makes. Drawn in notebook 11.
+A run takes a minute and a half on one core, so the scores say little of what the networks could reach; what can be
+compared is variants with each other, and with the difference that a seed makes. Drawn in notebook 11.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ranet_edu.video.masks import atomic_path
 
 RECIPE: dict[str, Any] = {
     "size": (128, 224),
-    "steps": 120,
+    "steps": 80,
     "batch": 4,
     "warmup": 20,
     "average": 0.98,
@@ -31,7 +31,7 @@ RECIPE: dict[str, Any] = {
     "validation_frames": 20,
     "workers": 0,
 }
-"""What all variants share, beside the defaults of `RANet.lite`: a quarter of its pixels, a tenth of its steps."""
+"""What all variants share, beside the defaults of `RANet.lite`: a quarter of its pixels, a sixteenth of its steps."""
 
 
 @dataclass(frozen=True)
