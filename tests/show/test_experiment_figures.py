@@ -64,8 +64,12 @@ CURVE = [point("cow", 10, 0.6), point("cow", 0, 0.5), point("dog", 0, 0.9), poin
 
 def test_gains_are_means_over_clips_of_seconds_for_each_frame() -> None:
     np.testing.assert_allclose(mean_gain(CURVE), [(0, 0), (0.5, -5)], atol=1e-9)
-    with pytest.raises(ValueError, match=r"after 10 iterations there are the clips \['cow'\], not \['cow', 'dog'\]"):
-        mean_gain(CURVE[:3])
+    with pytest.raises(ValueError, match=r"no point without learning for the clips \['dog'\]"):
+        mean_gain([CURVE[0], CURVE[1], CURVE[3]])
+
+
+def test_a_mean_over_some_of_the_clips_is_no_gain() -> None:
+    np.testing.assert_allclose(mean_gain([*CURVE, point("cow", 25, 0.99)]), [(0, 0), (0.5, -5)], atol=1e-9)
 
 
 def test_the_papers_gains_count_learning_alone() -> None:
