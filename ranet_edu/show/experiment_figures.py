@@ -142,7 +142,7 @@ def clip_curves_figure(curves: Mapping[str, Sequence[CurvePoint]], columns: int 
         for (name, line), (colour, marker) in zip(parts.items(), RATES, strict=False):
             ax.plot(*line.T, marker=marker, color=colour, label=name)
         values = np.concatenate(list(parts.values()))[:, 1]
-        middle = (values.min() + values.max()) / 2
+        middle = min((values.min() + values.max()) / 2, 103 - 0.55 * span)  # nothing lies above 100 %
         ax.axhline(next(iter(parts.values()))[0, 1], **BASELINE)
         ax.set(title=clip, ylim=(middle - 0.55 * span, middle + 0.55 * span))
         ax.grid(alpha=0.3)
