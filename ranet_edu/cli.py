@@ -100,6 +100,9 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}-crop", action=argparse.BooleanOptionalAction, default=None, help=text)
     parser.add_argument("--combine", choices=("maximum", "softmax"), default="maximum")
     parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
+    text = "bfloat16: faster on a GPU and on CPUs that have it; float16: on GPUs (default: float32)"
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help=text)
+    parser.add_argument("--compile", action="store_true", help="on a GPU: faster after a first minute (torch.compile)")
     online = parser.add_argument_group("online learning (RANet+), on the first frame of each video; default: none")
     online.add_argument("--online-iterations", type=int, metavar="N", help="learn for this many iterations")
     online.add_argument("--online-seconds", type=float, metavar="S", help="learn for no longer than this")
@@ -242,7 +245,7 @@ def run_record(options: argparse.Namespace) -> dict[str, object]:
     """What the predictions depend on: kept beside them, so that a run is resumed with the same weights and options."""
     from ranet_edu.weights import fingerprint
 
-    names = ("weights", "canvas", "template_crop", "frame_crop", "combine", "previous")
+    names = ("weights", "canvas", "template_crop", "frame_crop", "combine", "previous", "precision")
     online = ("online_iterations", "online_seconds", "online_learning_rate")
     record = {name: getattr(options, name) for name in (*names, *online)}
     return record | {"weights_sha256": fingerprint(options.weights)}
@@ -424,6 +427,8 @@ def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegme
         combine=options.combine,
         previous=options.previous,
         canvas=options.canvas,
+        precision=options.precision,
+        compile=options.compile,
     )
     return _with_online_learning(segmenter, options)
 

@@ -39,6 +39,19 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.relu(self.norm(x), inplace=True))
 
+    def forward_shared(self, shared: Tensor, own: Tensor) -> Tensor:
+        """`forward` of N objects' maps that begin with the same channels, which are convolved once for all of them.
+
+        shared: (B, C_s, H, W). own: (B*N, C_in - C_s, H, W). Returns (B*N, C_out, H, W), what `forward` gives for the
+        two concatenated: a norm looks at one channel, and a convolution is a sum over channels.
+        """
+        parts = self.conv.weight.split([shared.shape[1], own.shape[1]], dim=1)
+        once, each = (
+            F.conv2d(F.relu(self.norm(x), inplace=True), weight, bias, padding=self.conv.padding)
+            for x, weight, bias in zip((shared, own), parts, (self.conv.bias, None), strict=True)
+        )
+        return (each.unflatten(0, (len(shared), -1)) + once[:, None]).flatten(0, 1)
+
 
 class ResBlock(nn.Module):
     """Res_Block of the paper: a bottleneck of 1x1, 3x3 and 1x1 bias-free convolutions around an identity.

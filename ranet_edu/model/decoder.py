@@ -78,7 +78,14 @@ class PyramidLevel(nn.Module):
         self.residual = ResBlock(widths.multi_scale, widths.inner)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        x = self.multi_scale(self.conv2(self.conv1(x)))
+        return self._refine(self.conv1(x), size)
+
+    def forward_shared(self, skip: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """`forward` of N objects' maps x (B*N, C, H, W), each behind the same skip features (B, C_s, H, W)."""
+        return self._refine(self.conv1.forward_shared(skip, x), size)
+
+    def _refine(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        x = self.multi_scale(self.conv2(x))
         if self.upsample_first:
             return self.residual(upsample(x, size, align_corners=True))
         return upsample(self.residual(x), size, align_corners=True)
@@ -104,10 +111,9 @@ class Decoder(nn.Module):
     def forward(self, merged: Tensor, levels: tuple[Tensor, ...], previous_masks: Tensor) -> Tensor:
         count = previous_masks.shape[1]
         skips = [skip(levels[i : i + 3]) for skip, i in zip(self.skips, (2, 1, 0), strict=True)]
-        skips = [skip.repeat_interleave(count, dim=0) for skip in skips]  # (B*N, C, h, w)
         previous = F.adaptive_avg_pool2d(previous_masks.flatten(0, 1)[:, None], skips[0].shape[-2:])
-        x = torch.cat([skips[0], merged.flatten(2, 3).flatten(0, 1), previous], dim=1)
-        x = self.levels[0](x, skips[1].shape[-2:])
-        x = self.levels[1](torch.cat([skips[1], x], dim=1), skips[2].shape[-2:])
-        x = self.levels[2](torch.cat([skips[2], x], dim=1), previous_masks.shape[-2:])
+        sizes = [skips[1].shape[-2:], skips[2].shape[-2:], previous_masks.shape[-2:]]
+        x = torch.cat([merged.flatten(2, 3).flatten(0, 1), previous], dim=1)  # (B*N, C, h, w)
+        for level, skip, size in zip(self.levels, skips, sizes, strict=True):
+            x = level.forward_shared(skip, x, size) if count > 1 else level(torch.cat([skip, x], dim=1), size)
         return self.predict(x).unflatten(0, (-1, count)).squeeze(2)

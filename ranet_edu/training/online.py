@@ -206,8 +206,7 @@ class OnlineSegmenter:
         """Yield one label map (H, W) uint8 for each frame, the first one after the learning; see `VideoSegmenter`."""
         later = iter(frames)
         for first in itertools.islice(later, 1):
-            adapted = copy.copy(self.segmenter)
-            adapted.model = self._learn(first, first_mask)
+            adapted = self.segmenter.with_model(self._learn(first, first_mask))
             yield from adapted.segment(itertools.chain([first], later), first_mask)
 
     def _learn(self, frame: np.ndarray, mask: np.ndarray) -> RANet:

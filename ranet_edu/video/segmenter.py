@@ -6,6 +6,7 @@ and the masks of the frame before. Used in every notebook from 00 on; taken apar
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ranet_edu.model.ranet import RANet
 from ranet_edu.video.crop import cut, object_box, paste, whole_frame_box
+from ranet_edu.video.fast import fast_copy, keep_freed_memory
 
 VOID = 255
 
@@ -87,7 +90,8 @@ class NetworkInputs(NamedTuple):
 class VideoSegmenter:
     """Segments the objects of a first mask in all later frames.
 
-    model: a `RANet` or a baseline; it stays on its device and in its precision, and is used as it is.
+    model: a `RANet` or a baseline, on any device; it is left as it is. Of a `RANet` a faster copy is made now, which
+        does not notice later changes.
     template_crop, frame_crop: crop the first frame around the objects, each later one around the last prediction. The
         released code does both; the paper says that it crops the template. Default: what the model does better with.
     grow: how much larger than the objects' box a crop is.
@@ -96,6 +100,7 @@ class VideoSegmenter:
         several objects (dogs_jump, 3) was 67.4 and 64.2 with the first weights, on the sample clips 78.9 and 78.9.
     previous: what is propagated: "soft" probabilities, or the "hard" mask of the released code.
     canvas: frame size that the model sees, (height, width); default: the model's.
+    precision, compile: of the copy, see `fast_copy`. The default keeps the masks as the model itself finds them.
     """
 
     def __init__(
@@ -108,17 +113,32 @@ class VideoSegmenter:
         combine: str = "maximum",
         previous: str = "soft",
         canvas: tuple[int, int] | None = None,
+        precision: str = "auto",
+        compile: bool = False,
     ) -> None:
         _check_choice("combine", combine, ("maximum", "softmax"))
         _check_choice("previous", previous, ("soft", "hard"))
-        self.model = model
+        self.precision, self.compile = precision, compile
+        self._use(model)
         self.template_crop = model.crops if template_crop is None else template_crop
         self.frame_crop = model.crops if frame_crop is None else frame_crop
         self.grow = grow
         self.combine, self.previous = combine, previous
         self.canvas = tuple(canvas or model.canvas)
-        parameter = next(iter(model.parameters()))
-        self.device, self.dtype = parameter.device, parameter.dtype
+
+    def with_model(self, model: FrameModel) -> VideoSegmenter:
+        """A segmenter with the same options for another model of the same kind."""
+        other = copy.copy(self)
+        other._use(model)
+        return other
+
+    def _use(self, model: FrameModel) -> None:
+        self.model = self._network = model
+        if isinstance(model, RANet):
+            self._network = fast_copy(model, self.precision, self.compile)
+        self.device, self.dtype = _place(self._network)
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def segment(self, frames: Iterable[np.ndarray], first_mask: np.ndarray) -> Iterator[np.ndarray]:
         """Yield one label map (H, W) uint8 for each frame, as frames arrive; the first one is the first mask.
@@ -147,7 +167,7 @@ class VideoSegmenter:
     def step(self, state: VideoState, frame: np.ndarray) -> VideoState:
         """The state after one more frame; `state.label_map` and `state.probabilities` are its result."""
         inputs, box, image = self._look(state, frame)
-        found = self.model(*inputs)[0]
+        found = self._network(*inputs)[0]
         size = state.probabilities.shape[-2:]
         probabilities = paste(combine_objects(found.float(), self.combine), box, size)
         kept = image if state.frame is not None else None
@@ -156,7 +176,9 @@ class VideoSegmenter:
     @torch.inference_mode()
     def network_inputs(self, state: VideoState, frame: np.ndarray) -> NetworkInputs:
         """What `step` gives the model for this frame: to look inside with `RANet.trace`, as the demo does."""
-        return self._look(state, frame)[0]
+        inputs = self._look(state, frame)[0]
+        dtype = _place(self.model)[1]
+        return inputs._replace(frames=inputs.frames.to(dtype), template=inputs.template.to(dtype))
 
     def _look(self, state: VideoState, frame: np.ndarray) -> tuple[NetworkInputs, Tensor, Tensor]:
         """The model's inputs, the box of the frame that they show, and the frame on the device."""
@@ -181,7 +203,7 @@ class VideoSegmenter:
             yield state.label_map
 
     def _encode(self, image: Tensor, masks: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        template = self.model.encode_template(self._show(image, box, masks.shape[-2:]))
+        template = self._network.encode_template(self._show(image, box, masks.shape[-2:]))
         return template, cut(masks, box, self.canvas)[None]
 
     def _box(self, masks: Tensor, crop: bool) -> Tensor:
@@ -203,6 +225,11 @@ class VideoSegmenter:
         top, left, height, width = box.unbind()
         box = torch.stack([top * down, left * across, height * down, width * across])
         return self.model.normalize(cut(image, box, self.canvas)).to(self.dtype)[None]
+
+
+def _place(model: FrameModel) -> tuple[torch.device, torch.dtype]:
+    parameter = next(iter(model.parameters()))
+    return parameter.device, parameter.dtype
 
 
 class FrameError(ValueError):

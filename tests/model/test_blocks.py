@@ -29,6 +29,20 @@ def test_conv_block(x, kernel_size):
     assert block(x).shape == (2, 6, 9, 14)
 
 
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_conv_block_of_shared_channels(x, kernel_size):
+    """Two videos with three objects each: the same as with the shared channels repeated, gradients too."""
+    block = ConvBlock(6, 5, kernel_size)
+    own, wish = torch.randn(6, 2, 9, 14), torch.randn(6, 5, 9, 14)
+    inputs = [tensor.requires_grad_() for tensor in (x, own)]
+    expected = block(torch.cat([x.repeat_interleave(3, 0), own], 1))
+    found = block.forward_shared(x, own)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad((y * wish).sum(), [*inputs, *block.parameters()]) for y in (found, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_res_block(x, dilation):
     block = ResBlock(4, 3, dilation)

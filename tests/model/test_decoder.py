@@ -97,7 +97,7 @@ def test_objects_and_videos_of_a_batch_don_t_mix(decoder):
         for i in range(3):
             one = (slice(video, video + 1), slice(i, i + 1))
             alone = decoder(merged[one], tuple(level[video : video + 1] for level in levels), previous[one])
-            torch.testing.assert_close(together[one], alone)
+            torch.testing.assert_close(together[one], alone, atol=1e-4, rtol=1e-3)
 
 
 def test_every_input_matters(decoder):

@@ -1,0 +1,183 @@
+"""ranet_edu.video.fast: copies that compute the same, whatever the frame's size and the number of objects."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ranet_edu.datasets.davis import DavisDataset
+from ranet_edu.model import RANet, RANetConfig
+from ranet_edu.model.encoder import TimmBackbone
+from ranet_edu.video.fast import WinogradConv2d, fast_copy, fold_batch_norms, keep_freed_memory
+from ranet_edu.video.segmenter import VideoSegmenter
+
+SMALL_RESNET = replace(RANetConfig(), backbone="resnet18", level_channels=(64, 64, 128, 256, 512), fixed_size=False)
+
+
+@pytest.fixture(scope="module", params=["lite", "resnet"])
+def network(request):
+    torch.manual_seed(0)
+    if request.param == "resnet":
+        return RANet(SMALL_RESNET).eval()
+    model = RANet.lite(weights=None)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        for tensor in (
+            norm.weight,
+            norm.bias,
+            norm.running_mean,
+            norm.running_var,
+        ):  # not the zeros and ones of a start
+            tensor.data.copy_(0.5 + torch.rand_like(tensor))
+    return model
+
+
+def scene(size: tuple[int, int], count: int, batch: int = 1) -> tuple[torch.Tensor, ...]:
+    """Template frame, frame, template masks, previous masks."""
+    frames = (F.interpolate(torch.randn(batch, 3, 7, 9), size, mode="bicubic") for _ in range(2))
+    return *frames, *(F.interpolate(torch.rand(batch, count, 4, 5), size).round() for _ in range(2))
+
+
+@torch.no_grad()
+def levels_and_template(model, template, *_):
+    return [*model.encoder(template).levels, model.encode_template(template)]
+
+
+@torch.no_grad()
+def masks_of(model, features, frame, *masks):
+    return model(frame, features, *masks)
+
+
+@pytest.mark.parametrize(("size", "count"), [((64, 112), 1), ((64, 112), 3), ((33, 65), 2), ((112, 48), 1)])
+def test_the_copy_computes_the_same(network, size, count):
+    """In float64, where no two scores come so close that rounding swaps them, and the folded norms tell as well."""
+    inputs = [tensor.double() for tensor in scene(size, count, batch=2)]
+    exact = copy.deepcopy(network).double()
+    fast = fast_copy(exact)
+    for found, expected in zip(levels_and_template(fast, *inputs), levels_and_template(exact, *inputs), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-8, rtol=1e-6)
+    features = levels_and_template(exact, *inputs)[-1]
+    torch.testing.assert_close(
+        masks_of(fast, features, *inputs[1:]), masks_of(exact, features, *inputs[1:]), atol=1e-6, rtol=0
+    )
+
+
+def test_the_copy_in_float32_differs_by_rounding(network):
+    inputs = scene((64, 112), 2)
+    found, expected = (levels_and_template(model, *inputs) for model in (fast_copy(network), network))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours - theirs).abs().max() < 1e-3 * theirs.abs().max()
+
+
+def test_the_decoder_s_copy_gives_the_same_mask_for_the_same_ranking(network):
+    inputs = scene((64, 112), 2)
+    fast = fast_copy(network)
+    with torch.no_grad():
+        trace = network.trace(inputs[1], network.encode_template(inputs[0]), *inputs[2:])
+        size = trace.features.levels[2].shape[-2:]
+        merged = fast._merge(trace.ranked.maps, size)
+        logits = fast.decoder(merged, trace.features.levels, inputs[3])
+    torch.testing.assert_close(logits.sigmoid(), trace.probabilities, atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("pixels", [0, 1])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (40, 72)])
+def test_smallest_frames_and_objects(network, size, pixels):
+    if size == (1, 1) and not isinstance(network.encoder.backbone, TimmBackbone):
+        pytest.skip("an image of one pixel has no five scales in torchvision's ResNet")
+    template, frame, masks, previous = scene(size, 2)
+    masks.zero_()[0, 0, 0, :pixels] = 1
+    fast = fast_copy(network)
+    with torch.no_grad():
+        found = fast(frame, fast.encode_template(template), masks, previous)
+    assert found.shape == masks.shape and found.isfinite().all()
+
+
+def test_the_model_is_left_as_it_was(network):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    modules = [type(module) for module in network.modules()]
+    network.train()
+    VideoSegmenter(network, precision="bfloat16")
+    assert network.training and [type(module) for module in network.modules()] == modules
+    network.eval()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.dtype == before[name].dtype and tensor.is_contiguous()
+
+
+def test_no_batch_norm_is_left():
+    backbone = RANet.lite(weights=None).encoder.backbone
+    fold_batch_norms(backbone)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 18)])
+def test_winograd_is_a_convolution(bias, batch, size):
+    if not torch._nnpack_available():
+        pytest.skip("this PyTorch has no NNPACK")
+    plain = nn.Conv2d(64, 96, 3, padding=1, bias=bias)
+    winograd = copy.deepcopy(plain)
+    winograd.__class__ = WinogradConv2d
+    x = torch.randn(batch, 64, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(winograd(x), plain(x), atol=1e-4, rtol=1e-4)
+
+
+def test_precision_is_that_of_the_copy_alone(network):
+    segmenter = VideoSegmenter(network, precision="bfloat16", canvas=(64, 112))
+    frames = torch.randint(0, 256, (3, 64, 112, 3), dtype=torch.uint8).numpy()
+    mask = torch.zeros(64, 112, dtype=torch.uint8)
+    mask[20:40, 30:60] = 1
+    state = segmenter.step(segmenter.begin(frames[0], mask.numpy()), frames[1])
+    assert state.template.dtype == torch.bfloat16 and state.probabilities.dtype == torch.float32
+    inputs = segmenter.network_inputs(state, frames[2])
+    assert inputs.frames.dtype == inputs.template.dtype == torch.float32
+    with torch.no_grad():
+        assert network.trace(*inputs).probabilities.isfinite().all()
+
+
+def test_what_the_device_is_not_fit_for_is_refused(network):
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16, float16, not 'half'"):
+        VideoSegmenter(network, precision="half")
+    with pytest.raises(ValueError, match="float16 takes hundreds of times as long on a CPU"):
+        VideoSegmenter(network, precision="float16")
+    with pytest.raises(ValueError, match="compile is for CUDA; the model is on cpu"):
+        VideoSegmenter(network, compile=True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere nothing is promised")
+def test_memory_that_is_kept_serves_the_next_frame():
+    """The second block of the same size needs no new pages."""
+    import resource
+
+    keep_freed_memory()
+    faults = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
+    for _ in range(2):
+        torch.empty(24 * 2**20, dtype=torch.uint8).fill_(1)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    assert faults[2] - faults[1] < 1000  # of 6144
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", [{"precision": "float16"}, {"precision": "bfloat16"}, {"compile": True}])
+def test_half_precision_and_compiled_on_a_gpu(repository, options):
+    clip = DavisDataset(repository / "data" / "samples", "2017")["cat"]
+    frames, mask, model = [clip.read_frame(index) for index in range(4)], clip.read_annotation(0), RANet.lite().cuda()
+    expected, found = (list(VideoSegmenter(model, **kind).segment(frames, mask)) for kind in ({}, options))
+    assert np.mean(expected[-1] == found[-1]) > 0.99
+
+
+def test_bfloat16_changes_few_pixels(repository):
+    clip = DavisDataset(repository / "data" / "samples", "2017")["cat"]
+    frames, mask, model = [clip.read_frame(index) for index in range(3)], clip.read_annotation(0), RANet.lite()
+    expected, found = (list(VideoSegmenter(model, precision=p).segment(frames, mask)) for p in ("float32", "bfloat16"))
+    assert np.mean(expected[-1] == found[-1]) > 0.995
