@@ -100,7 +100,10 @@ class VideoSegmenter:
         several objects (dogs_jump, 3) was 67.4 and 64.2 with the first weights, on the sample clips 78.9 and 78.9.
     previous: what is propagated: "soft" probabilities, or the "hard" mask of the released code.
     canvas: frame size that the model sees, (height, width); default: the model's.
-    precision, compile: of the copy, see `fast_copy`. The default keeps the masks as the model itself finds them.
+    precision, compile: of the copy, see `fast_copy`. The default keeps the masks as the model itself finds them. A
+        model that was compiled already (`model.compile()`) is not copied.
+
+    network: the copy, or the model itself.
     """
 
     def __init__(
@@ -133,10 +136,12 @@ class VideoSegmenter:
         return other
 
     def _use(self, model: FrameModel) -> None:
-        self.model = self._network = model
-        if isinstance(model, RANet):
-            self._network = fast_copy(model, self.precision, self.compile)
-        self.device, self.dtype = _place(self._network)
+        self.model = self.network = model
+        if isinstance(model, RANet) and model._compiled_call_impl is None:  # what `Module.compile` did is not copied
+            self.network = fast_copy(model, self.precision, self.compile)
+        elif self.precision != "auto" or self.compile:
+            raise ValueError("precision and compile are for a RANet that is not compiled; this model is used as it is")
+        self.device, self.dtype = _place(self.network)
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -167,7 +172,7 @@ class VideoSegmenter:
     def step(self, state: VideoState, frame: np.ndarray) -> VideoState:
         """The state after one more frame; `state.label_map` and `state.probabilities` are its result."""
         inputs, box, image = self._look(state, frame)
-        found = self._network(*inputs)[0]
+        found = self.network(*inputs)[0]
         size = state.probabilities.shape[-2:]
         probabilities = paste(combine_objects(found.float(), self.combine), box, size)
         kept = image if state.frame is not None else None
@@ -203,7 +208,7 @@ class VideoSegmenter:
             yield state.label_map
 
     def _encode(self, image: Tensor, masks: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        template = self._network.encode_template(self._show(image, box, masks.shape[-2:]))
+        template = self.network.encode_template(self._show(image, box, masks.shape[-2:]))
         return template, cut(masks, box, self.canvas)[None]
 
     def _box(self, masks: Tensor, crop: bool) -> Tensor:

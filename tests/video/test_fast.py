@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.model import RANet, RANetConfig
+from ranet_edu.model.baselines import MatchingBaseline
 from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.video.fast import WinogradConv2d, fast_copy, fold_batch_norms, keep_freed_memory
 from ranet_edu.video.segmenter import VideoSegmenter
@@ -152,6 +153,8 @@ def test_what_the_device_is_not_fit_for_is_refused(network):
         VideoSegmenter(network, precision="float16")
     with pytest.raises(ValueError, match="compile is for CUDA; the model is on cpu"):
         VideoSegmenter(network, compile=True)
+    with pytest.raises(ValueError, match="precision and compile are for a RANet"):
+        VideoSegmenter(MatchingBaseline(), precision="bfloat16")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere nothing is promised")
