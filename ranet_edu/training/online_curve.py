@@ -6,7 +6,6 @@ segmented anew at each of them.
 
 from __future__ import annotations
 
-import copy
 import csv
 import dataclasses
 import time
@@ -73,9 +72,7 @@ def learning_curve(
     networks = _timed_networks(segmenter, sequence, wanted[-1], learning_rate, batch, seed)
     for number, (network, cpu, wall) in enumerate(networks):
         if number in wanted:
-            watched = copy.copy(segmenter)
-            watched.model = network
-            j, f = score_video(watched, sequence, frames).mean(0).tolist()
+            j, f = score_video(segmenter.with_model(network), sequence, frames).mean(0).tolist()
             rate, threads = learning_rate * bool(number), torch.get_num_threads()
             yield CurvePoint(
                 weights, sequence.name, count, number, batch, seed, rate, round(cpu, 2), round(wall, 2), threads, j, f
