@@ -78,7 +78,7 @@ def amounts_by_part(model: nn.Module, read: Callable[[], float]) -> Iterator[Cou
     model: has the modules encoder, ranking, merge and decoder. Correlation is what lies between encoder and ranking.
     Waiting for the clock at each border costs an accelerator a little time.
     """
-    amounts: Counter[str] = Counter()
+    amounts: Counter[str] = Counter(dict.fromkeys(PARTS, 0))
     last = [read(), ""]
 
     def credit(part: str, here: str = "") -> None:

@@ -16,9 +16,12 @@ from ranet_edu.show.figures import WIDTH, object_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 FIRST = "0.45"
 """Dark grey, for what the others are compared with."""
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""How bright red, green and blue look (Rec. 709)."""
 SMALL_SHARE = 0.06
 """Parts of a bar below it are not labelled."""
 
@@ -46,9 +49,7 @@ def times_figure(times: Mapping[str, Mapping[str, float]]) -> Figure:
     limits = (min(every) / 3, max(every) * 2)
     ax.set(xscale="log", xlabel="milliseconds a frame (log scale)", ylim=(len(times), -0.1), xlim=limits)
     ax.set_yticks([y + len(variants) / 2 / (len(variants) + 1) for y in range(len(times))], list(times))
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    _label_log_axis(ax.xaxis)
     ax.grid(alpha=0.3, axis="x")
     figure.legend(loc="outside lower center", ncols=min(len(variants), 6), frameon=False)
     return figure
@@ -70,9 +71,10 @@ def parts_figure(times: Mapping[str, Mapping[str, float]]) -> Figure:
     for number, part in enumerate(parts, start=1):
         values = np.array([mine[part] for mine in times.values()])
         ax.barh(range(len(times)), values, 0.7, left=left, color=object_colour(number), label=part, edgecolor="white")
+        ink = "white" if np.dot(object_colour(number), LUMINANCE) < 0.45 else "black"
         for y, (value, start) in enumerate(zip(values, left, strict=True)):
             if value > SMALL_SHARE * longest:
-                ax.text(start + value / 2, y, f"{value:.0f}", ha="center", va="center", fontsize="small")
+                ax.text(start + value / 2, y, f"{value:.0f}", ha="center", va="center", fontsize="small", color=ink)
         left += values
     for y, total in enumerate(left):
         ax.text(total, y, f" {total:.0f} ms", va="center")
@@ -93,7 +95,8 @@ def roofline_figure(
     figure = Figure((WIDTH, 4.6), dpi=96, layout="compressed")
     ax = figure.subplots()
     every = np.array([place for mine in points.values() for place in mine.values()])
-    low, high = 0.5 * every[:, 0].min(), 3 * max(every[:, 0].max(), max(ceilings.values()) / bandwidth)
+    ridge = max(ceilings.values()) / bandwidth
+    low, high = 0.5 * min(every[:, 0].min(), ridge / 4), 3 * max(every[:, 0].max(), ridge)
     intensity = np.geomspace(low, high, 200)
     _draw_roof(ax, ceilings, bandwidth, intensity)
     parts = list(dict.fromkeys(part for mine in points.values() for part in mine))
@@ -104,7 +107,7 @@ def roofline_figure(
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(0.4 * every[:, 1].min(), 2 * max(ceilings.values())))
     ax.set(xlabel="arithmetic intensity: FLOP for each byte moved (log scale)", ylabel="GFLOP/s (log scale)")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        _label_log_axis(axis)
     ax.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     return figure
@@ -114,13 +117,20 @@ def _draw_roof(ax: Axes, ceilings: Mapping[str, float], bandwidth: float, intens
     roof = max(ceilings.values())
     ax.plot(intensity, np.minimum(intensity * bandwidth, roof), color="black", linewidth=2)
     for name, rate in ceilings.items():
-        start = rate / bandwidth
-        ax.plot([start, intensity[-1]], [rate, rate], color="black", linewidth=1, linestyle="--")
-        ax.annotate(
-            f"{name}, {rate:.0f} GFLOP/s", (intensity[-1], rate), (-4, 3), textcoords="offset points", ha="right"
-        )
-    x = max(intensity[0] * 1.1, 0.02 * roof / bandwidth)
-    ax.annotate(f"copying, {bandwidth:.0f} GB/s", (x, x * bandwidth), (0, 8), textcoords="offset points", rotation=30)
+        ax.plot([rate / bandwidth, intensity[-1]], [rate, rate], color="black", linewidth=1, linestyle="--")
+        shift, side = ((-4, 3), "bottom") if rate == roof else ((-4, -3), "top")
+        text = {"textcoords": "offset points", "ha": "right", "va": side}
+        ax.annotate(f"{name}, {rate:.0f} GFLOP/s", (intensity[-1], rate), shift, **text)
+    x = 1.3 * intensity[0]
+    slope = {"rotation": np.degrees(np.arctan(bandwidth)), "transform_rotates_text": True, "rotation_mode": "anchor"}
+    ax.text(x, 1.12 * x * bandwidth, f"copying, {bandwidth:.0f} GB/s", **slope)
+
+
+def _label_log_axis(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 of each decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _colour(number: int) -> str | tuple[float, ...]:
