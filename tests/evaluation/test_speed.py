@@ -199,3 +199,10 @@ def test_measures_take_turns():
     measures = {name: lambda name=name: order.append(name) or name for name in "ab"}
     assert speed.by_turns(measures, 2, lambda: order.append("|")) == {"a": ["a", "a"], "b": ["b", "b"]}
     assert "".join(order) == "ab|ab|"
+
+
+def test_readme_shows_the_committed_measurements(repository):
+    rows = read_rows(repository / "data" / "benchmark" / "epyc-2-cores.csv")
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    assert speed_table.format_times(rows) in readme
+    assert speed_table.format_videos(rows) in readme
