@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,13 +144,22 @@ class Traffic(TorchDispatchMode):
 def part_work(model: nn.Module, call: Call) -> tuple[Counter[str], Counter[str]]:
     """Floating point operations (a multiplication and an addition are two) and bytes moved, of each part of one call.
 
-    Operations are those of convolutions and matrix products, nearly all there are.
+    Operations are those of convolutions and matrix products, nearly all there are; where Winograd's algorithm computes
+    a convolution with fewer, those of the convolution count.
     """
-    with FlopCounterMode(display=False) as counter, Traffic() as traffic:
+    also = {torch.ops.aten._nnpack_spatial_convolution: _convolution_operations}
+    with FlopCounterMode(display=False, custom_mapping=also) as counter, Traffic() as traffic:
         operations_by_part = amounts_by_part(model, counter.get_total_flops)
         with operations_by_part as operations, amounts_by_part(model, lambda: traffic.bytes) as moved:
             call()
     return operations, moved
+
+
+def _convolution_operations(
+    images: torch.Size, kernels: torch.Size, *_: object, out_shape: torch.Size, **__: object
+) -> int:
+    """As FlopCounterMode calls it: shapes in, operations out."""
+    return 2 * prod(kernels) * out_shape[0] * prod(out_shape[2:])
 
 
 def peak_megabytes(call: Call, device: torch.device) -> float | None:

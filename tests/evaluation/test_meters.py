@@ -76,6 +76,20 @@ def test_work_of_a_frame_is_that_of_its_parts(kind):
     assert moved["correlation"] < 1.5 * moved["ranking"]
 
 
+@pytest.mark.skipif(not torch._nnpack_available(), reason="this PyTorch has no NNPACK")
+def test_winograd_counts_as_the_convolution_that_it_computes():
+    class Model(FourParts):
+        def forward(self):
+            self.encoder()
+            x, kernels = torch.rand(2, 8, 10, 12), torch.rand(16, 8, 3, 3)
+            torch.cat([torch._nnpack_spatial_convolution(one, kernels, None, 1) for one in x.split(1)])
+            self.ranking()
+
+    model = Model()
+    operations, _ = meters.part_work(model, model)
+    assert operations["correlation"] == 2 * 16 * 8 * 9 * 2 * 10 * 12
+
+
 def test_operations_are_sorted_by_kind():
     x, kernels = torch.rand(1, 8, 64, 64), torch.rand(8, 8, 3, 3)
     spent = meters.operation_seconds(lambda: nn.functional.instance_norm(nn.functional.conv2d(x, kernels)).relu_())
