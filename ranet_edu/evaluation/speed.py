@@ -7,11 +7,9 @@ and scored, has its own rows.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +36,7 @@ from ranet_edu.evaluation.meters import (
 from ranet_edu.evaluation.plain import PlainRANet
 from ranet_edu.evaluation.speed_table import FILE, FRAME, PLAIN, PRESETS, SCORING, SIZES, VIDEO, Case, Row, add_rows
 from ranet_edu.model.ranet import RANet
+from ranet_edu.video.fast import PRECISIONS, fast_copy
 from ranet_edu.video.segmenter import VideoSegmenter
 
 SAMPLE = "cat"
@@ -45,30 +44,33 @@ Measure = TypeVar("Measure")
 
 
 class Variant(NamedTuple):
-    """How ours is run."""
+    """How ours is run: the options of `fast_copy`, and so of `VideoSegmenter`."""
 
-    dtype: torch.dtype = torch.float32
-    channels_last: bool = False
-    compiled: bool = False
+    precision: str
+    compile: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return PRECISIONS[self.precision]
 
 
 VARIANTS = {
-    "ours": Variant(),
-    "channels_last": Variant(channels_last=True),
-    "compiled": Variant(compiled=True),
-    "bfloat16": Variant(torch.bfloat16, channels_last=True),
-    "float16": Variant(torch.float16, channels_last=True),
-    "float16, compiled": Variant(torch.float16, channels_last=True, compiled=True),
+    "float32": Variant("float32"),
+    "bfloat16": Variant("bfloat16"),
+    "float16": Variant("float16"),
+    "float16, compiled": Variant("float16", compile=True),
 }
 
 
 class Candidate(NamedTuple):
-    """One way to compute a frame: its segmenter, the call that is timed, and its ceilings."""
+    """One way to compute a frame: its network, the call that is timed, its ceilings, and its segmenter for videos."""
 
-    segmenter: VideoSegmenter
+    network: RANet | PlainRANet
     call: Callable[[], Tensor]
     ceilings: Ceilings
     compiled: bool
+    segmenter: VideoSegmenter
 
 
 def all_cases(
@@ -86,13 +88,13 @@ def all_cases(
 
 def available_variants(device: torch.device) -> dict[str, Variant]:
     """Those of VARIANTS that make sense on this device."""
-    cuda, compiler = device.type == "cuda", shutil.which("g++") or shutil.which("clang++")
+    cuda = device.type == "cuda"
     fits = {
-        torch.float32: True,
-        torch.bfloat16: cuda or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
-        torch.float16: cuda,  # a CPU emulates it, some hundred times as slowly as float32
+        "float32": True,
+        "bfloat16": cuda or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+        "float16": cuda,  # a CPU emulates it, some hundred times as slowly as float32
     }
-    return {name: v for name, v in VARIANTS.items() if fits[v.dtype] and (compiler or not v.compiled)}
+    return {name: v for name, v in VARIANTS.items() if fits[v.precision] and (cuda or not v.compile)}
 
 
 def run(
@@ -120,7 +122,7 @@ def run(
     add_rows(out / FILE, [])  # what can't be written is refused before an hour of work
     measured: list[Row] = []
     with _threads(threads), tqdm(total=len(cases) * (2 * repeats + 1), unit="round", disable=not progress) as bar:
-        ceilings = {v.dtype: measure_ceilings(device, v.dtype) for v in (Variant(), *chosen.values())}
+        ceilings = {v.dtype: measure_ceilings(device, v.dtype) for v in (VARIANTS["float32"], *chosen.values())}
         for case in cases:
             bar.set_description(str(case))
             rows = measure_case(case, device, chosen, ceilings, repeats, video_frames, bar.update)
@@ -177,27 +179,20 @@ def measure_case(
 def _candidates(
     model: RANet, case: Case, variants: Mapping[str, Variant], ceilings: Mapping[torch.dtype, Ceilings]
 ) -> dict[str, Candidate]:
-    """The plain formulation first, then the variants, each with a network of its own."""
-    candidates = {PLAIN: _candidate(PlainRANet(model), case, Variant(), ceilings[torch.float32])}
-    for name, variant in variants.items():
-        candidates[name] = _candidate(_prepare(model, variant), case, variant, ceilings[variant.dtype])
-    return candidates
-
-
-def _prepare(model: RANet, variant: Variant) -> RANet:
-    layout = torch.channels_last if variant.channels_last else torch.preserve_format
-    prepared = deepcopy(model).to(variant.dtype).to(memory_format=layout)
-    if variant.compiled:
-        prepared.compile()
-    return prepared
-
-
-def _candidate(model: RANet | PlainRANet, case: Case, variant: Variant, ceilings: Ceilings) -> Candidate:
-    segmenter = VideoSegmenter(model, canvas=SIZES[case.size])
+    """The plain formulation first, then the variants, each with a network of its own; all with the same inputs."""
+    plain, canvas = PlainRANet(model), SIZES[case.size]
+    segmenter = VideoSegmenter(plain, canvas=canvas)
     sequence = DavisDataset(SAMPLES, "2016")[SAMPLE]
     state = segmenter.begin(sequence.read_frame(0), strips(sequence.read_annotation(0), case.objects))
     inputs = segmenter.network_inputs(state, sequence.read_frame(1))
-    return Candidate(segmenter, lambda: model(*inputs), ceilings, variant.compiled)
+    candidates = {PLAIN: Candidate(plain, partial(plain, *inputs), ceilings[torch.float32], False, segmenter)}
+    for name, variant in variants.items():
+        network = fast_copy(model, variant.precision, variant.compile)
+        own = [x.to(variant.dtype) for x in inputs[:2]] + list(inputs[2:])
+        segmenter = VideoSegmenter(model, canvas=canvas, precision=variant.precision, compile=variant.compile)
+        call = partial(network, *own)
+        candidates[name] = Candidate(network, call, ceilings[variant.dtype], variant.compile, segmenter)
+    return candidates
 
 
 def strips(mask: np.ndarray, count: int) -> np.ndarray:
@@ -252,7 +247,7 @@ def _part_rows(
     candidates: Mapping[str, Candidate], common: Mapping[str, object], device: torch.device, tick: Callable[[], object]
 ) -> list[Row]:
     """Time and work of each part; a compiled network has no parts any more."""
-    whole = {name: (c.segmenter.model, c.call) for name, c in candidates.items() if not c.compiled}
+    whole = {name: (c.network, c.call) for name, c in candidates.items() if not c.compiled}
     times = by_turns({name: partial(part_seconds, *of, device) for name, of in whole.items()}, common["repeats"], tick)
     rows = []
     for name, of in whole.items():
