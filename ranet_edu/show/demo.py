@@ -31,7 +31,7 @@ from PIL import Image
 from ranet_edu.model.ranet import RANet
 from ranet_edu.show import demo_inside, demo_session
 from ranet_edu.show.demo_session import MAX_FRAMES, MAX_OBJECTS, MAX_SIDE, WORKING_SIDE, Clip, Progress
-from ranet_edu.show.figures import frame_similarity, similarity_figure
+from ranet_edu.show.figures import frame_similarity
 from ranet_edu.video.masks import OBJECT_COLOURS, overlay
 from ranet_edu.video.segmenter import VideoSegmenter
 
@@ -41,6 +41,7 @@ SIX_HOURS = 6 * 3600
 LIVE_SIDE = 640
 LIVE_INTERVAL = 0.2
 """Pixels and seconds: how large and how often the frame at hand is sent while a run goes on."""
+MESSAGE_SECONDS = 30
 VIDEO_TYPES = [".mp4", ".mov", ".webm", ".gif", ".mkv", ".avi", ".m4v"]
 COLOUR_NAMES = ("orange", "sky blue", "green", "yellow")
 
@@ -73,7 +74,14 @@ LAUNCH = {
         primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ),
     "css": """
-        .live img {width: 100%; border-radius: 6px}
+        #live .html-container, #live .prose {padding: 0}
+        #live img {width: 100%; margin: 0; border-radius: 6px}
+        #editor .empty::after {content: "Choose a video first."}
+        #progress {min-height: 2.5rem}
+        #progress [data-testid=status-tracker] {height: 100%; overflow: visible}
+        #progress .progress-text {transform: none}
+        #progress .pending {opacity: 1}
+        footer .divider {display: none}
         .figure .image-container {padding-top: 2.2rem}
         .gradio-container :focus-visible {outline: 3px solid #0072B2; outline-offset: 1px}
     """,
@@ -131,14 +139,14 @@ def _messages() -> Iterator[None]:
     except gr.Error:
         raise
     except (ValueError, ArithmeticError) as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error
+        raise gr.Error(str(error), duration=MESSAGE_SECONDS, print_exception=False) from error
     except FileNotFoundError as error:
         text = "The video is gone, as it is when its page was closed or left for six hours: open it again."
-        raise gr.Error(text, duration=None, print_exception=False) from error
+        raise gr.Error(text, duration=MESSAGE_SECONDS, print_exception=False) from error
     except Exception as error:
         logging.getLogger(__name__).exception("the demo failed")
         text = "This should not have happened; the window in which the demo runs says more. Choose the video anew."
-        raise gr.Error(text, duration=None, print_exception=False) from error
+        raise gr.Error(text, duration=MESSAGE_SECONDS, print_exception=False) from error
 
 
 class Page:
@@ -164,6 +172,8 @@ class Page:
                     self._lay_out_run()
                     with gr.Column(visible=False) as self.result:
                         self._lay_out_result()
+            with gr.Row(visible=False) as self.details:
+                self._lay_out_details()
             with gr.Column(visible=False) as self.inside:
                 self._lay_out_inside()
             self._connect()
@@ -173,7 +183,7 @@ class Page:
     def _lay_out_input(self) -> None:
         gr.Markdown("## 1. Choose a video")
         self.example = gr.Radio(self.examples, label="Example (generated clips, true masks known)")
-        self.upload = gr.File(label="Or your own video", file_types=VIDEO_TYPES, height=120, elem_id="upload")
+        self.upload = gr.File(label="Or your own video", file_types=VIDEO_TYPES, height=150, elem_id="upload")
         self.info = gr.Markdown("No video yet.", elem_id="info")
         with gr.Accordion("Which frames", open=False):
             self.first = gr.Slider(0, 1, value=0, step=1, label="First frame")
@@ -181,7 +191,7 @@ class Page:
             self.every = gr.Slider(1, 10, value=1, step=1, label="Take every n-th frame")
         gr.Markdown(
             "## 2. Paint the object\nCover it with the brush, as exactly as you can. The palette has a colour for each "
-            f"object: {', '.join(f'{number} {name}' for number, name in enumerate(COLOUR_NAMES, start=1))}."
+            f"object: {_objects()}."
         )
         colours = [f"rgb({red}, {green}, {blue})" for red, green, blue in OBJECT_COLOURS[:MAX_OBJECTS].tolist()]
         brush = gr.Brush(
@@ -192,11 +202,13 @@ class Page:
         )
         self.editor = gr.ImageEditor(
             label="Frame to paint on",
+            placeholder=" ",  # instead of Gradio's, which asks to draw on nothing; ours is in LAUNCH's style sheet
             brush=brush,
             eraser=gr.Eraser(default_size=20),
             sources=(),
             transforms=(),
             layers=False,
+            canvas_size=(16, 16),  # below any frame: in a frame smaller than the canvas Gradio puts masks elsewhere
             format="png",
             interactive=True,
             elem_id="editor",
@@ -205,35 +217,45 @@ class Page:
             self.clear = gr.Button("Clear", size="sm", elem_id="clear")
             self.truth = gr.Button("Take the true mask", size="sm", visible=False, elem_id="truth")
         with gr.Accordion("Upload a mask instead", open=False):
-            self.mask_file = gr.File(label="Mask PNG: indexed labels, or 0 and 255", file_types=[".png"], height=120)
+            label = "Mask PNG: indexed labels, or 0 and 255"
+            self.mask_file = gr.File(label=label, file_types=[".png"], height=150, elem_id="mask")
 
     def _lay_out_run(self) -> None:
         gr.Markdown("## 3. Segment")
+        sizes = [(f"{name}, {width} x {height}", name) for name, (height, width) in self.sizes.items()]
         with gr.Accordion("Options", open=False):
-            self.size = gr.Radio(list(self.sizes), value="standard", label="Working size (height x width it looks at)")
+            self.size = gr.Radio(sizes, value="standard", label="Working size: what the network looks at")
             self.learn = gr.Checkbox(label="Learn the painted frame first (RANet+, online learning)")
             self.seconds = gr.Slider(5, 120, value=20, step=5, label="Seconds of learning")
         with gr.Row():
             self.start = gr.Button("Segment", variant="primary", elem_id="segment")
-            self.stop = gr.Button("Cancel", variant="stop", elem_id="cancel")
+            self.stop = gr.Button("Cancel", elem_id="cancel")
         self.progress = gr.Markdown("", elem_id="progress", container=False)
-        self.live = gr.HTML("", elem_classes="live", elem_id="live")
+        self.live = gr.HTML("", elem_id="live")
 
     def _lay_out_result(self) -> None:
         gr.Markdown("## 4. Result")
         self.summary = gr.Markdown("", elem_id="summary")
         self.video = gr.Video(label="Overlay", interactive=False, elem_id="video", buttons=["download"])
         self.masks = gr.File(label="Masks (ZIP of indexed PNG)", interactive=False, elem_id="masks")
-        with gr.Accordion("Transparent background", open=False):
-            self.cut = gr.Button("Make cut-outs (ZIP of transparent PNG)", size="sm")
-            self.cut_outs = gr.File(label="Cut-outs", interactive=False)
-        self.curves = _figure(
-            "Area and confidence of each object",
-            "Curves over the frames: area, confidence and, where the true masks are known, J and F.",
-        )
-        with gr.Accordion("Correct a frame and continue", open=False):
-            self.wrong = gr.Slider(0, MAX_FRAMES - 1, value=0, step=1, label="Frame to correct")
+
+    def _lay_out_details(self) -> None:
+        with gr.Column(min_width=320):
+            self.curves = _figure(
+                "Area and confidence of each object",
+                "Curves over the frames: area, confidence and, where the true masks are known, J and F.",
+            )
+        with gr.Column(min_width=320):
+            gr.Markdown(
+                "### Correct a frame and continue\nWhere a mask goes wrong, put that frame into the editor, mend its "
+                "mask, and press **Segment** again: the frames from there on are made anew, those before are kept."
+            )
+            self.wrong = gr.Slider(0, MAX_FRAMES - 1, value=0, step=1, label="Frame to correct", elem_id="wrong")
             self.correct = gr.Button("Put it into the editor", size="sm", elem_id="correct")
+            gr.Markdown("### Transparent background\nThe objects alone, one PNG with alpha for each frame.")
+            self.cut_out = gr.Button("Make cut-outs", size="sm", elem_id="cut")
+            with gr.Column(visible=False) as self.cut:
+                self.cut_outs = gr.File(label="Cut-outs (ZIP of transparent PNG)", interactive=False)
 
     def _lay_out_inside(self) -> None:
         gr.Markdown(
@@ -241,10 +263,11 @@ class Page:
             "does the frame look like it? The network ranks these maps and decodes the best with the previous mask."
         )
         with gr.Row():
+            self.frame = gr.Slider(0, MAX_FRAMES - 1, value=1, step=1, label="Frame", elem_id="frame")
+            self.object = gr.Slider(1, MAX_OBJECTS, value=1, step=1, label=f"Object: {_objects()}")
+        self.look = gr.Button("Look inside", elem_id="look")
+        with gr.Row(visible=False) as self.pictures:
             with gr.Column(min_width=320):
-                self.frame = gr.Slider(0, MAX_FRAMES - 1, value=1, step=1, label="Frame", elem_id="frame")
-                self.object = gr.Slider(1, MAX_OBJECTS, value=1, step=1, label="Object (by its colour)")
-                self.look = gr.Button("Look inside", elem_id="look")
                 self.template = _figure(
                     "Template: click a pixel", "The frame whose mask was given, its objects tinted.", "template", []
                 )
@@ -269,9 +292,7 @@ class Page:
         network = {"concurrency_id": "network", "concurrency_limit": 1}  # one inference at a time
         opened = [self.clip, self.editor, self.info, self.first, self.last, self.every, self.truth, *self._results()]
         self.example.input(self.open_example, [self.clip, self.example], opened, api_name="open_example")
-        video = self.upload.upload(
-            self.open_video, [self.clip, self.upload], [*opened, self.upload], api_name="open_video"
-        )
+        video = self.upload.upload(self.open_video, [self.clip, self.upload], opened, api_name="open_video")
         gr.on(
             [self.first.input, self.last.input, self.every.input],
             self.choose_frames,
@@ -283,12 +304,15 @@ class Page:
         )
         painted = [self.editor, self.info]
         mask = self.mask_file.upload(self.use_mask, [self.clip, self.mask_file], painted, api_name="use_mask")
-        for event, file in ((video, self.upload), (mask, self.mask_file)):  # what is refused makes room for another
-            event.failure(lambda: None, outputs=file, api_name=False, show_progress="hidden")
+        for event, file in ((video, self.upload), (mask, self.mask_file)):  # taken or refused: room for another
+            for end in (event.success, event.failure):
+                end(None, outputs=file, js="() => null", api_name=False)
         self.truth.click(self.use_true_mask, self.clip, painted, api_name="use_true_mask")
         cleared = [self.clear.click, self.editor.clear]  # the editor's own button takes the frame away too
         gr.on(cleared, self.clear_mask, self.clip, painted, api_name="clear_mask")
         options = [self.size, self.learn, self.seconds]
+        waiting = "() => ['Waiting for its turn.', '']"  # beside it Gradio writes the place in the queue
+        self.start.click(None, outputs=[self.progress, self.live], js=waiting, api_name=False)
         run = self.start.click(
             self.segment,
             [self.clip, self.editor, *options],
@@ -298,11 +322,13 @@ class Page:
             show_progress_on=self.progress,
             **network,
         )
+        run.failure(None, outputs=self.progress, js="() => ''", api_name=False)
         shown = run.then(self.results, self.clip, self._results(), api_name="results")
         shown.then(lambda: "", outputs=self.live, api_name=False, show_progress="hidden")
         # What ends a run is the clip's flag; `cancels` also takes a run out of the queue that has not begun.
         self.stop.click(self.cancel, self.clip, self.progress, api_name="cancel", queue=False, cancels=[run])
-        self.cut.click(self.make_cut_outs, self.clip, self.cut_outs, api_name="cut_outs")
+        self.cut_out.click(lambda: gr.Column(visible=True), outputs=self.cut, queue=False, api_name=False)
+        self.cut_out.click(self.make_cut_outs, self.clip, self.cut_outs, api_name="cut_outs")
         self.correct.click(self.correct_frame, [self.clip, self.wrong], painted, api_name="correct_frame").then(
             None, js="() => document.getElementById('editor').scrollIntoView()"
         )
@@ -317,6 +343,7 @@ class Page:
             trigger_mode="always_last",
             **network,
         )
+        self.look.click(lambda: gr.Row(visible=True), outputs=self.pictures, queue=False, api_name=False)
         self.look.click(
             self.look_inside,
             [self.clip, self.frame, self.object],
@@ -329,7 +356,8 @@ class Page:
     def _results(self) -> list[gr.components.Component]:
         """What is shown of a run."""
         files = [self.video, self.masks, self.cut_outs, self.curves]
-        return [self.summary, *files, self.wrong, self.frame, self.result, self.inside, *self._looked_at()]
+        shown = [self.result, self.details, self.inside, self.cut, self.pictures]
+        return [self.summary, *files, self.wrong, self.frame, *shown, *self._looked_at()]
 
     def _looked_at(self) -> list[gr.Image]:
         return [self.template, self.similar, self.ranked, self.merged, self.previous]
@@ -354,7 +382,7 @@ class Page:
         except Exception:
             shutil.rmtree(kept.parent)
             raise
-        return self._opened(clip, opened) | {self.upload: None}
+        return self._opened(clip, opened)
 
     @for_visitors
     def choose_frames(self, clip: Clip | None, first: int, last: int, every: int) -> dict:
@@ -408,9 +436,10 @@ class Page:
     @for_visitors
     def cancel(self, clip: Clip | None) -> str:
         """End a run after the frame at hand, or while it learns; what is done stays."""
-        if clip is not None:
-            clip.stop.set()
-        return "Cancelled. What was done by then is below."
+        if clip is None or not clip.running:
+            return "Nothing is running any more."
+        clip.stop.set()
+        return "Cancelled. The frames that were done by then are kept."
 
     @for_visitors
     def results(self, clip: Clip | None, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
@@ -423,14 +452,10 @@ class Page:
         demo_session.write_mask_zip(clip, masks)
         curves = self._picture(clip, "curves", demo_inside.run_figure(clip.records, clip.given))
         slider = gr.Slider(maximum=max(1, count - 1), value=min(1, count - 1))
-        files = {self.video: str(video), self.masks: str(masks), self.cut_outs: None, self.curves: curves}
-        shown = dict.fromkeys((self.result, self.inside), gr.Column(visible=True))
-        return (
-            {self.summary: summarise(clip), self.wrong: slider, self.frame: slider}
-            | files
-            | shown
-            | dict.fromkeys(self._looked_at())
-        )
+        files = {self.video: str(video), self.masks: str(masks), self.curves: curves}
+        shown = dict.fromkeys((self.result, self.details, self.inside), gr.update(visible=True))
+        told = {self.summary: summarise(clip), self.wrong: slider, self.frame: slider}
+        return told | files | shown | self._nothing_asked_for()
 
     @for_visitors
     def make_cut_outs(self, clip: Clip | None, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
@@ -457,7 +482,8 @@ class Page:
         clip.check_done(int(index))
         template, frame = clip.frame(_given_before(clip, int(index))), clip.frame(int(index))
         maps = frame_similarity(clip.segmenter.model, template, frame)
-        return self._picture(clip, "similarity", similarity_figure(template, frame, maps, [(int(row), int(column))]))
+        figure = demo_inside.pixel_figure(template, frame, maps, (int(row), int(column)))
+        return self._picture(clip, "similarity", figure)
 
     @for_visitors
     def look_inside(self, clip: Clip | None, index: int, label: int) -> tuple[str, str, str, str]:
@@ -507,19 +533,27 @@ class Page:
         return {self.clip: clip} | self._editor(clip) | frames | self._no_results()
 
     def _no_results(self) -> dict:
-        empty = dict.fromkeys((self.video, self.masks, self.cut_outs, self.curves, *self._looked_at()))
-        hidden = dict.fromkeys((self.result, self.inside), gr.Column(visible=False))
+        empty = dict.fromkeys((self.video, self.masks, self.curves))
+        hidden = dict.fromkeys((self.result, self.details, self.inside), gr.update(visible=False))
         hidden |= dict.fromkeys((self.wrong, self.frame), gr.Slider(maximum=MAX_FRAMES - 1))  # until a run says more
-        return {self.summary: "Nothing is segmented yet: paint the object and press Segment."} | empty | hidden
+        told = {self.summary: "Nothing is segmented yet: paint the object and press Segment."}
+        return told | empty | hidden | self._nothing_asked_for()
+
+    def _nothing_asked_for(self) -> dict:
+        """What is only made on demand: away, until it is demanded again."""
+        empty = dict.fromkeys((self.cut_outs, *self._looked_at()))
+        return empty | dict.fromkeys((self.cut, self.pictures), gr.update(visible=False))
 
     def _editor(self, clip: Clip) -> dict:
-        """The frame in the editor with its mask, and what it is."""
-        background = clip.new_file("background.png")
-        frame = clip.frame(clip.editing) if clip.editing else next(clip.frames())
-        Image.fromarray(frame).save(background, compress_level=1)
-        layers = []
+        """The frame in the editor with its mask, and what it is. The editor asks again for what it showed before, so
+        that stays until the clip is closed."""
+        view, layers = clip.folder / "view", []
+        background = view / f"frame-{clip.numbers[clip.editing]}.png"
+        if not background.exists():
+            frame = clip.frame(clip.editing) if clip.editing else next(clip.frames())
+            Image.fromarray(frame).save(background, compress_level=1)
         if clip.mask is not None:
-            layers = [str(clip.new_file("layer.png"))]
+            layers = [str(view / f"mask-{secrets.token_hex(4)}.png")]
             Image.fromarray(demo_session.layer_of_labels(clip.mask)).save(layers[0])
         value = {"background": str(background), "layers": layers, "composite": None}
         return {self.editor: value, self.info: describe(clip)}
@@ -588,6 +622,11 @@ def _sometimes(run: Iterator[Progress]) -> Iterator[Progress]:
         if now - shown >= LIVE_INTERVAL or progress.index == progress.count - 1:
             shown = now
             yield progress
+
+
+def _objects() -> str:
+    """How the page calls the objects: 1 orange, 2 sky blue ..."""
+    return ", ".join(f"{number} {name}" for number, name in enumerate(COLOUR_NAMES, start=1))
 
 
 def _figure(

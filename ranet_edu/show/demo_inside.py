@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ranet_edu.model.ranet import RANet, Trace
 from ranet_edu.show.demo_session import MAX_OBJECTS, Clip, Record
-from ranet_edu.show.figures import add_colour_bar, draw_map, draw_template, map_limits, object_colour
+from ranet_edu.show.figures import Pixel, add_colour_bar, draw_map, draw_template, map_limits, object_colour
 
 NARROW = 7.0
 """Inches: a page's column; on a phone it is shown at half that."""
@@ -74,6 +74,17 @@ def _picture(model: RANet, image: Tensor) -> np.ndarray:
     """A normalised frame (3, H, W) as uint8 (H, W, 3) again."""
     pixels = image.float() * model.image_std + model.image_mean
     return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def pixel_figure(template_frame: np.ndarray, frame: np.ndarray, maps: np.ndarray, pixel: Pixel) -> Figure:
+    """A pixel (row, column) of the template's grid, and where the frame looks like it. maps: (H0, W0, h, w)."""
+    figure, axes = _panels(frame, rows=1, columns=2)
+    draw_template(axes[0], template_frame, maps.shape[:2], [pixel])
+    axes[0].set(title=f"template, pixel {pixel}", xlabel="", ylabel="")
+    image = draw_map(axes[1], frame, maps[pixel], map_limits(maps[pixel]))
+    axes[1].set_title("its similarity map")
+    add_colour_bar(figure, image, axes[1:])
+    return figure
 
 
 def ranked_figure(inside: Inside, count: int = 5) -> Figure:

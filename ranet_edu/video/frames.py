@@ -173,8 +173,8 @@ class VideoFrames(FrameSource):
                     number += 1
             except av.FFmpegError as error:
                 raise ValueError(
-                    f"{self.path} can't be decoded after {number} frames ({error.strerror}); "
-                    "convert it first: ffmpeg -i VIDEO converted.mp4"
+                    f"{self.path} is damaged and can't be decoded after {number} frames: copy or download it again, or "
+                    "convert what can be read of it, ffmpeg -i VIDEO converted.mp4"
                 ) from error
 
 
@@ -195,15 +195,18 @@ def _opened(path: Path) -> av.container.InputContainer:
 
     try:
         container = av.open(str(path), options={"format_whitelist": ",".join(VIDEO_FORMATS)})
+    except PermissionError:
+        raise  # it says which file may not be read
     except (av.FFmpegError, UnicodeError) as error:
         raise ValueError(
-            f"{path} is no video that can be read ({error}); "
-            "give an MP4, MOV, WebM, MKV, AVI or GIF file, or a folder of images"
+            f"{path} is no video that can be read: give an MP4, MOV, WebM, MKV, AVI or GIF file. If it is one, it is "
+            "damaged or incomplete: copy or download it again, or convert it, ffmpeg -i VIDEO converted.mp4"
         ) from error
     if not container.streams.video or container.streams.video[0].codec_context is None:
         container.close()
         raise ValueError(
-            f"{path} has no picture that can be decoded (sound only, or an unknown codec); give another file"
+            f"{path} has no picture that can be decoded (sound only, or an unknown codec): give another file, or "
+            "convert it, ffmpeg -i VIDEO converted.mp4"
         )
     return container
 

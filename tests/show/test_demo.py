@@ -23,7 +23,11 @@ import videos
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -433,9 +437,12 @@ def test_a_model_without_an_inside_is_refused(capsys: pytest.CaptureFixture[str]
 # --- the page, as a person uses it
 
 
+NOT_YET = (StaleElementReferenceException, ElementClickInterceptedException, ElementNotInteractableException)
+
+
 def patiently(chrome: Chrome) -> WebDriverWait:
-    """Waits, and looks again where an element was drawn anew while it was looked at."""
-    return WebDriverWait(chrome, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+    """Waits, and tries again where an element was drawn anew or covered while it was used."""
+    return WebDriverWait(chrome, PATIENCE, ignored_exceptions=NOT_YET)
 
 
 def see(chrome: Chrome, selector: str) -> WebElement:
@@ -449,9 +456,13 @@ def read(chrome: Chrome, selector: str, text: str) -> str:
 
 
 def press(chrome: Chrome, selector: str) -> None:
-    button = see(chrome, selector)
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-    button.click()
+    def pressed(_: Chrome) -> bool:
+        button = see(chrome, selector)
+        chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        button.click()
+        return True
+
+    patiently(chrome).until(pressed)
 
 
 def open_cat(chrome: Chrome, page: gr.Blocks) -> WebElement:
@@ -459,19 +470,88 @@ def open_cat(chrome: Chrome, page: gr.Blocks) -> WebElement:
     chrome.get(page.local_url)
     press(chrome, "input[type=radio][value=cat]")
     read(chrome, "#info", "854 x 480")
-    see(chrome, "#editor canvas")
-    background = "return document.querySelector('#editor .loading, #editor [data-testid=status-tracker].generating')"
-    patiently(chrome).until(lambda _: chrome.execute_script(background) is None)
-    time.sleep(3)  # the canvas fits itself to the frame
+    return canvas_of(chrome, (854, 480))
+
+
+STATE_OF_EDITOR = """
+return [window.editor && editor.width, window.editor && editor.height,
+    document.querySelector('#editor .zoom-number')?.innerText,
+    [...document.querySelectorAll('#editor [data-testid=status-tracker]')].some(e => !e.classList.contains('hide'))]
+"""
+
+
+def canvas_of(chrome: Chrome, size: tuple[int, int]) -> WebElement:
+    """The canvas, once the editor holds a frame of that size (width, height) and no longer zooms to it."""
+    states = []
+
+    def at_rest(_: Chrome) -> bool:
+        states.append(chrome.execute_script(STATE_OF_EDITOR))
+        return len(states) > 2 and states[-3] == states[-2] == states[-1] and states[-1][:2] == [*size]
+
+    patiently(chrome).until(at_rest)
     canvas = see(chrome, "#editor canvas")
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    chrome.execute_script("document.getElementById('editor').scrollIntoView()")
     return canvas
 
 
-def take_true_mask(chrome: Chrome, start: Callable[[], None]) -> None:
-    """By its button; the editor needs a moment to draw it."""
-    start()
-    time.sleep(3)
+def paint(chrome: Chrome, canvas: WebElement, x: int = 0, y: int = 0, reach: int = 40) -> None:
+    """A zigzag with the mouse around a point, seen from the middle of the frame; again where the page was not ready."""
+
+    def painted(_: Chrome) -> bool:
+        stroke = ActionChains(chrome).move_to_element_with_offset(canvas, x - reach, y - reach // 2).click_and_hold()
+        for _ in range(2):
+            stroke = stroke.move_by_offset(2 * reach, reach // 4).move_by_offset(-2 * reach, reach // 4)
+        stroke.release().perform()
+        return bool(chrome.find_elements(By.CSS_SELECTOR, "#editor button[title=Undo]:not([disabled])"))
+
+    patiently(chrome).until(painted)
+
+
+def segmented(chrome: Chrome, *, after: str = "") -> tuple[str, dict[str, np.ndarray]]:
+    """Press Segment; where the masks are then, which is not where they were `after` the last run, and the masks. The
+    frame at hand is on the page while the run goes on, which may be too short to be seen."""
+    press(chrome, "#segment")
+    links = "return [...document.querySelectorAll('#masks a')].map(link => link.href)"
+
+    def found(_: Chrome) -> str | None:
+        return next((link for link in chrome.execute_script(links) if link != after), None)
+
+    link = patiently(chrome).until(found)
+    return link, masks_in(io.BytesIO(requests.get(link, timeout=PATIENCE).content))
+
+
+def middle(mask: np.ndarray) -> list[int]:
+    return [round(float(places.mean())) for places in np.nonzero(mask)]
+
+
+@pytest.mark.browser
+def test_a_person_paints_segments_corrects_and_looks_inside(page: gr.Blocks, browser: Chrome) -> None:
+    paint(browser, open_cat(browser, page))
+    link, labels = segmented(browser)
+    summary = read(browser, "#summary", "frames are segmented")
+    assert summary.startswith(f"{FRAMES} frames are segmented") and "J mean" in summary
+    assert see(browser, "#video video").get_attribute("src").endswith(".mp4")
+    first = labels["cat/00000.png"]
+    assert set(np.unique(first)) == {0, 1} and 2000 < (first > 0).sum() < first.size / 4
+    np.testing.assert_allclose(middle(first), [240, 427], atol=60)  # painted in the middle, found there
+
+    press(browser, "#correct")
+    read(browser, "#info", "In the editor: frame 1.")
+    paint(browser, canvas_of(browser, (854, 480)), x=-150, y=-80, reach=20)
+    _, corrected = segmented(browser, after=link)
+    np.testing.assert_array_equal(corrected["cat/00000.png"], first)
+    added = (corrected["cat/00001.png"] > 0) & (labels["cat/00001.png"] == 0)
+    np.testing.assert_allclose(middle(added), [107, 177], atol=60)
+    assert ((corrected["cat/00001.png"] == 0) & (labels["cat/00001.png"] > 0)).mean() < 0.002, "what was found stays"
+
+    press(browser, "#look")
+    similar = see(browser, "#similar img").get_attribute("src")
+    template = see(browser, "#template img")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", template)
+    ActionChains(browser).move_to_element_with_offset(template, 80, 40).click().perform()  # not the middle: it is shown
+    patiently(browser).until(lambda _: see(browser, "#similar img").get_attribute("src") != similar)
+    assert see(browser, "#ranked img").get_attribute("alt")
+    assert support.console_errors(browser) == []
 
 
 @pytest.mark.browser
@@ -479,8 +559,8 @@ def test_a_phone_in_the_dark_shows_all_of_it(page: gr.Blocks, browser: Chrome) -
     support.show_as(browser, support.PHONE, dark=True)
     canvas = open_cat(browser, page)
     assert 200 < canvas.size["width"] <= support.PHONE[0]
-    take_true_mask(browser, lambda: press(browser, "#truth"))
-    press(browser, "#segment")
+    paint(browser, canvas, reach=20)
+    segmented(browser)
     read(browser, "#summary", f"{FRAMES} frames are segmented")
     width, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert width <= inner, "no scrolling to the side"
@@ -507,7 +587,9 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: gr.Blocks, b
         ActionChains(browser).send_keys(Keys.TAB).perform()
         reached.add(browser.switch_to.active_element.get_attribute("id"))
     assert {"segment", "cancel", "clear", "truth"} <= reached
-    take_true_mask(browser, lambda: see(browser, "#truth").send_keys(Keys.ENTER))
+    canvas_of(browser, (854, 480))
+    see(browser, "#truth").send_keys(Keys.ENTER)
+    canvas_of(browser, (854, 480))
     see(browser, "#segment").send_keys(Keys.ENTER)
     read(browser, "#summary", "frames are segmented")
 
