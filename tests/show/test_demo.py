@@ -456,9 +456,14 @@ def read(chrome: Chrome, selector: str, text: str) -> str:
 
 
 def press(chrome: Chrome, selector: str) -> None:
+    places = []
+
     def pressed(_: Chrome) -> bool:
         button = see(chrome, selector)
         chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        places.append(button.rect)
+        if places[-2:] != [button.rect] * 2:  # the page is still moving, and a click would go past it
+            return False
         button.click()
         return True
 
