@@ -329,11 +329,10 @@ class Progress(NamedTuple):
     @property
     def text(self) -> str:
         """For a person who waits."""
-        text, left = f"{self.index + 1} of {self.count} frames", self.count - self.index - 1
+        text = f"{self.index + 1} of {self.count} frames"
         if self.done > 1:
             rate = (self.done - 1) / self.seconds
-            text += f" · {rate:.1f} frames per second · "
-            text += f"{left / rate:.0f} s left" if left else f"done in {self.seconds:.0f} s"
+            text += f" · {rate:.1f} frames per second · {(self.count - self.index - 1) / rate:.0f} s left"
         return text
 
 

@@ -217,7 +217,7 @@ def test_every_frame_is_segmented_and_kept_on_disk(clip: Clip, segmenter: VideoS
 def test_progress_says_how_far_and_how_long(clip: Clip, segmenter: VideoSegmenter) -> None:
     texts = [progress.text for progress in segment(clip, segmenter, videos.square(0))]
     assert texts[0] == "1 of 6 frames"
-    assert texts[-1].startswith("6 of 6 frames · ") and texts[-1].endswith(" frames per second · done in 0 s")
+    assert texts[-1].startswith("6 of 6 frames · ") and texts[-1].endswith(" frames per second · 0 s left")
 
 
 def test_the_right_frames_are_scored_against_the_right_truth(example: Clip, segmenter: VideoSegmenter) -> None:
