@@ -201,7 +201,7 @@ def of_8k(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (no_video, r"diary\.mp4 is no video that can be read .* give an MP4"),
+        (no_video, r"diary\.mp4 is no video that can be read: give an MP4"),
         (only_sound, r"song\.mp4 has no picture .* give another file"),
         (no_frame, r"nothing\.avi .*"),
         (of_8k, r"huge\.avi is 7680 x 4320; at most 4096 pixels a side are taken: make it smaller"),

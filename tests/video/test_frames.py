@@ -349,7 +349,7 @@ def test_damage_on_the_way_is_an_error_and_not_a_shorter_video(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 20000] = bytes(20000)
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"clip\.avi can't be decoded after \d+ frames"):
+    with pytest.raises(ValueError, match=r"clip\.avi is damaged and can't be decoded after \d+ frames"):
         list(open_frames(path))
 
 
