@@ -329,9 +329,13 @@ class Page:
         self.stop.click(self.cancel, self.clip, self.progress, api_name="cancel", queue=False, cancels=[run])
         self.cut_out.click(lambda: gr.Column(visible=True), outputs=self.cut, queue=False, api_name=False)
         self.cut_out.click(self.make_cut_outs, self.clip, self.cut_outs, api_name="cut_outs")
-        self.correct.click(self.correct_frame, [self.clip, self.wrong], painted, api_name="correct_frame").then(
-            None, js="() => document.getElementById('editor').scrollIntoView()"
-        )
+        self.correct.click(
+            self.correct_frame,
+            [self.clip, self.wrong],
+            painted,
+            api_name="correct_frame",
+            show_progress_on=self.info,  # Gradio leaves its veil on an editor that was painted on
+        ).then(None, js="() => document.getElementById('editor').scrollIntoView()")
         chosen = [self.clip, self.frame, self.row, self.column]
         self.template.select(self.pick_pixel, self.clip, [self.row, self.column], api_name=False)
         gr.on(
@@ -451,10 +455,11 @@ class Page:
         demo_session.write_overlay(clip, video, progress.tqdm(range(count), desc="writing the video"))
         demo_session.write_mask_zip(clip, masks)
         curves = self._picture(clip, "curves", demo_inside.run_figure(clip.records, clip.given))
-        slider = gr.Slider(maximum=max(1, count - 1), value=min(1, count - 1))
+        last = max(1, count - 1)
+        wrong, frame = gr.Slider(maximum=last, value=min(1, count - 1)), gr.Slider(maximum=last, value=_predicted(clip))
         files = {self.video: str(video), self.masks: str(masks), self.curves: curves}
         shown = dict.fromkeys((self.result, self.details, self.inside), gr.update(visible=True))
-        told = {self.summary: summarise(clip), self.wrong: slider, self.frame: slider}
+        told = {self.summary: summarise(clip), self.wrong: wrong, self.frame: frame}
         return told | files | shown | self._nothing_asked_for()
 
     @for_visitors
@@ -646,6 +651,12 @@ def _figure(
 def _given_before(clip: Clip, index: int) -> int:
     """The frame that was the template when `index` was segmented."""
     return max(number for number in clip.given if number <= index)
+
+
+def _predicted(clip: Clip) -> int:
+    """A frame to look into: the first after the last given mask, or the last that was predicted at all."""
+    predicted = [number for number in range(len(clip.records)) if number not in clip.given]
+    return min((number for number in predicted if number > max(clip.given)), default=max(predicted, default=0))
 
 
 def _check_open(clip: Clip | None) -> Clip:
