@@ -71,7 +71,7 @@ def test_look_sees_what_the_video_loop_sees(model: RANet, frames: np.ndarray, ma
     torch.testing.assert_close(view.template, state.template)
     torch.testing.assert_close(view.template_masks, state.template_masks)
     shown = []
-    model.register_forward_pre_hook(lambda _, arguments: shown.extend(arguments))
+    segmenter.network.register_forward_pre_hook(lambda _, arguments: shown.extend(arguments))
     segmenter.step(state, frames[1])
     for mine, theirs in zip((view.frames, view.template, view.template_masks, view.previous_masks), shown, strict=True):
         torch.testing.assert_close(mine, theirs)

@@ -65,6 +65,15 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
         kept.load()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: what a shell runs in the background has it ignored."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_first_signal_waits_and_the_second_does_not(monkeypatch):
     before, now = signal.getsignal(signal.SIGINT), 100.0
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
