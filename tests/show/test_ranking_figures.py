@@ -76,7 +76,7 @@ def test_look_sees_what_the_video_loop_sees(model: RANet, frames: np.ndarray, ma
     for mine, theirs in zip((view.frames, view.template, view.template_masks, view.previous_masks), shown, strict=True):
         torch.testing.assert_close(mine, theirs)
     with torch.inference_mode():
-        torch.testing.assert_close(view.trace.probabilities, model(*shown))
+        torch.testing.assert_close(view.trace.probabilities, model(*shown), atol=1e-3, rtol=0)  # the loop folds norms
 
 
 def test_look_s_pictures_are_the_crops(model: RANet, frames: np.ndarray, mask: np.ndarray) -> None:
