@@ -60,5 +60,5 @@ $(INSTALLED): pyproject.toml
 ifdef TORCH_INDEX
 	$(VENV_PYTHON) -m pip install --index-url $(TORCH_INDEX) torch torchvision
 endif
-	$(VENV_PYTHON) -m pip install --editable '.[course,demo,test]'
+	$(VENV_PYTHON) -m pip install --editable '.[course,demo,onnx,test]'
 	@touch $@

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
     _add_ablate(commands.add_parser("ablate", help="train each variant of Tables 4 and 5 by one short recipe"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
+    _add_weights(commands.add_parser("weights", help="write a network for other runtimes (ONNX)"))
     _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
     _add_benchmark(commands.add_parser("benchmark", help="time the network on this machine, against a plain one"))
     _add_demo(commands.add_parser("demo", help="a page on which you segment your own video, and look inside"))
@@ -141,6 +142,16 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("--split", default="train")
     sheet.add_argument("--seed", type=int, default=0)
     sheet.set_defaults(run=draw_sheet)
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="WHAT")
+    export = actions.add_parser("export", help="write the network as an ONNX file, and check it with onnxruntime")
+    export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write, ending in .onnx")
+    export.add_argument("--weights", default="default", help="default (shipped), or a .safetensors or .pth file")
+    export.add_argument("--objects", type=int, default=1, metavar="N", help="how many objects it segments (1)")
+    export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of its frames (default: the model's)")
+    export.set_defaults(run=export_weights)
 
 
 def _add_course(parser: argparse.ArgumentParser) -> None:
@@ -312,6 +323,20 @@ def draw_sheet(options: argparse.Namespace) -> None:
         dataset = StillPairs(options.source, seed=options.seed)
     sample_sheet(dataset, options.count, options.out)
     print(f"wrote {options.out}")
+
+
+def export_weights(options: argparse.Namespace) -> None:
+    """`ranet-edu weights export`: the network as an ONNX file."""
+    from ranet_edu.model.ranet import RANet
+    from ranet_edu.video.export import export_onnx
+    from ranet_edu.weights import facts, open_model
+
+    model = open_model(options.weights)
+    if not isinstance(model, RANet):
+        raise ValueError(f"only a RANet is exported, and {options.weights} is a {type(model).__name__}")
+    size = options.size and tuple(options.size)
+    found = export_onnx(model, options.onnx, options.objects, size, facts(options.weights))
+    print(f"wrote {options.onnx}: {found.pixels:.3%} of pixels as PyTorch has them, mean difference {found.masks:.1e}")
 
 
 def build_course(options: argparse.Namespace) -> None:

@@ -92,6 +92,13 @@ def fingerprint(name: str | Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else None
 
 
+def facts(name: str | Path) -> dict[str, str]:
+    """What is known of the file that `open_model(name)` reads: its name, its fingerprint, what `save_weights` noted."""
+    path = DEFAULT if name == "default" else Path(name)
+    noted = read_metadata(path) if path.suffix == ".safetensors" else {}
+    return {**noted, "weights": path.name, "weights_sha256": fingerprint(name) or ""}
+
+
 def initialise(model: RANet, weights: str | Path | None) -> RANet:
     """Give a new model its weights; see `RANet.paper` and `RANet.lite` for what `weights` may be. Returns the model."""
     if weights == "imagenet":
