@@ -219,20 +219,23 @@ def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: Fram
     """Write (frame, label map) pairs to each of `outs`: an overlay where it ends in .mp4, else a folder of masks."""
     from contextlib import ExitStack
 
+    from ranet_edu.video.beside import write_behind
     from ranet_edu.video.frames import VideoWriter
     from ranet_edu.video.masks import overlay, write_mask
+
+    def write(name: str, frame: np.ndarray, labels: np.ndarray) -> None:
+        for folder in folders:
+            write_mask(folder / f"{name}.png", labels)
+        painted = overlay(frame, labels) if videos else None
+        for video in videos:
+            video.write(painted)
 
     with ExitStack() as stack:
         videos = [stack.enter_context(VideoWriter(out, source.fps)) for out in outs if out.suffix.lower() == ".mp4"]
         folders = [out for out in outs if out.suffix.lower() != ".mp4"]
+        later = stack.enter_context(write_behind())
         for index, (frame, labels) in enumerate(results):
-            name = source.names[index] if source.names else f"{index:05d}"
-            for folder in folders:
-                write_mask(folder / f"{name}.png", labels)
-            if videos:
-                painted = overlay(frame, labels)
-                for video in videos:
-                    video.write(painted)
+            later(write, source.names[index] if source.names else f"{index:05d}", frame, labels)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -475,10 +478,12 @@ def _pairs(
     """Each frame with its label map; frames wait here until their map comes, one or two at a time."""
     from collections import deque
 
+    from ranet_edu.video.beside import read_ahead
+
     waiting: deque[np.ndarray] = deque()
 
     def remembered() -> Iterator[np.ndarray]:
-        for frame in source:
+        for frame in read_ahead(source):
             waiting.append(frame)
             yield frame
 

@@ -6,6 +6,7 @@ import shutil
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from ranet_edu import cli
 from ranet_edu.datasets import download
@@ -62,6 +63,30 @@ def test_segment_names_a_mask_of_another_size_and_writes_nothing(davis, tmp_path
     message = capsys.readouterr().err
     assert "small.png is 85 x 48" in message and "854 x 480" in message and "Traceback" not in message
     assert not out.exists()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_segment_that_has_to_stop_leaves_whole_files_and_says_which_failed(davis, tmp_path, monkeypatch, capsys, error):
+    frames, annotations = paths(davis)
+    out, save = tmp_path / "masks", Image.Image.save
+
+    def failing(image, path, *arguments):
+        if "00002" in path.name:
+            path.write_bytes(b"half")
+            raise error
+        save(image, path, *arguments)
+
+    monkeypatch.setattr(Image.Image, "save", failing)
+    status = run("segment", frames, "--mask", annotations / "00000.png", "--out", out, tmp_path / "film.mp4", *SMALL)
+    message = capsys.readouterr().err
+    if isinstance(error, OSError):
+        assert status == 1 and "00002.png can't be written: No space left on device" in message
+    else:
+        assert status == 130 and "stopped" in message
+    assert not (tmp_path / "film.mp4").exists() and not list(tmp_path.glob(".film*"))
+    written = sorted(out.iterdir())
+    assert [path.name for path in written[:2]] == ["00000.png", "00001.png"] and out / "00002.png" not in written
+    assert all(read_mask(path).shape == (480, 854) for path in written)
 
 
 def test_segment_names_weights_that_are_not_there(davis, tmp_path, capsys):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from ranet_edu.datasets.davis import DavisDataset, DavisSequence
 from ranet_edu.evaluation.metrics import boundary_accuracy, region_similarity, sequence_statistics
 from ranet_edu.evaluation.published import DAVIS17_VAL, SOURCE, TABLE_1, TABLE_3, PublishedScore
+from ranet_edu.video.beside import read_ahead, write_behind
 from ranet_edu.video.masks import atomic_path, object_masks, read_mask, write_mask
 
 MEASURES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
@@ -131,30 +131,27 @@ def predict(
     total = sum(map(len, dataset))
     done = total - sum(map(len, pending))
     bar = tqdm(total=total, initial=done, desc="segmenting", unit="frame", disable=not progress)
-    # One thread writes, in order, while the next frame is segmented.
-    with bar, ThreadPoolExecutor(1) as writer:
+    with bar, write_behind() as later:
         for sequence in pending:
             bar.set_postfix_str(sequence.name)
-            _predict_sequence(sequence, segment, out, writer, bar)
+            _predict_sequence(sequence, segment, out, later, bar)
 
 
 def _predict_sequence(
-    sequence: DavisSequence, segment: Segment, out: Path, writer: ThreadPoolExecutor, bar: tqdm
+    sequence: DavisSequence, segment: Segment, out: Path, later: Callable[..., None], bar: tqdm
 ) -> None:
-    paths, writes = _prediction_paths(sequence, out), []
-    for labels in segment(sequence.frames(), sequence.read_annotation(0)):
-        if len(writes) == len(paths) or labels.shape != sequence.size:
+    paths, given = _prediction_paths(sequence, out), 0
+    for labels in segment(read_ahead(sequence.frames()), sequence.read_annotation(0)):
+        if given == len(paths) or labels.shape != sequence.size:
             raise ValueError(
-                f"segment gave label map {len(writes) + 1} of sequence {sequence.name} with the shape {labels.shape}; "
+                f"segment gave label map {given + 1} of sequence {sequence.name} with the shape {labels.shape}; "
                 f"the sequence has {len(paths)} frames {sequence.size}"
             )
-        # A copy, because `segment` may use its array again.
-        writes.append(writer.submit(write_mask, paths[len(writes)], labels.copy()))
+        later(write_mask, paths[given], labels.copy())  # a copy, because `segment` may use its array again
+        given += 1
         bar.update()
-    for write in writes:
-        write.result()
-    if len(writes) < len(paths):
-        raise ValueError(f"segment gave {len(writes)} label maps for the {len(paths)} frames of {sequence.name}")
+    if given < len(paths):
+        raise ValueError(f"segment gave {given} label maps for the {len(paths)} frames of {sequence.name}")
 
 
 def _prediction_paths(sequence: DavisSequence, folder: Path) -> list[Path]:

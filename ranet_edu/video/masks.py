@@ -133,14 +133,18 @@ def write_mask(path: str | os.PathLike, labels: np.ndarray) -> None:
     """Write a label map (H, W) as an indexed PNG with the DAVIS palette. Built in notebook 01.
 
     `labels`: integers 0..255, or bool for a single object. The file appears whole or not at all; missing folders are
-    made. Raises ValueError for any other array, or a name that does not end in .png.
+    made. Raises ValueError for any other array, or a name that does not end in .png, OSError that names the file where
+    it can't be written.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"masks are written as PNG, but the name is {path}; end it in .png")
     image = Image.fromarray(_checked_labels(labels))
     image.putpalette(PALETTE.tobytes())
-    with atomic_path(path) as temporary:
-        image.save(temporary)
+    try:
+        with atomic_path(path) as temporary:
+            image.save(temporary)
+    except OSError as error:
+        raise OSError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def _checked_labels(labels: np.ndarray) -> np.ndarray:
