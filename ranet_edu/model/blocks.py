@@ -45,12 +45,14 @@ class ConvBlock(nn.Module):
         shared: (B, C_s, H, W). own: (B*N, C_in - C_s, H, W). Returns (B*N, C_out, H, W), what `forward` gives for the
         two concatenated: a norm looks at one channel, and a convolution is a sum over channels.
         """
-        parts = self.conv.weight.split([shared.shape[1], own.shape[1]], dim=1)
-        once, each = (
-            F.conv2d(F.relu(self.norm(x), inplace=True), weight, bias, padding=self.conv.padding)
-            for x, weight, bias in zip((shared, own), parts, (self.conv.bias, None), strict=True)
-        )
+        once = self.part(shared, 0, self.conv.bias)
+        each = self.part(own, shared.shape[1])
         return (each.unflatten(0, (len(shared), -1)) + once[:, None]).flatten(0, 1)
+
+    def part(self, x: Tensor, first: int = 0, bias: Tensor | None = None) -> Tensor:
+        """What the input's channels `first`, `first + 1`, ... of which x, (B, C, H, W), has C, add to the output."""
+        kernels = self.conv.weight[:, first : first + x.shape[1]]
+        return self.conv._conv_forward(F.relu(self.norm(x), inplace=True), kernels, bias)
 
 
 class ResBlock(nn.Module):

@@ -78,13 +78,14 @@ class PyramidLevel(nn.Module):
         self.residual = ResBlock(widths.multi_scale, widths.inner)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return self._refine(self.conv1(x), size)
+        return self.refine(self.conv1(x), size)
 
     def forward_shared(self, skip: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
         """`forward` of N objects' maps x (B*N, C, H, W), each behind the same skip features (B, C_s, H, W)."""
-        return self._refine(self.conv1.forward_shared(skip, x), size)
+        return self.refine(self.conv1.forward_shared(skip, x), size)
 
-    def _refine(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def refine(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """What follows the first Conv_Block."""
         x = self.multi_scale(self.conv2(x))
         if self.upsample_first:
             return self.residual(upsample(x, size, align_corners=True))
@@ -109,11 +110,18 @@ class Decoder(nn.Module):
         self.predict = nn.Conv2d(widths.levels[2].multi_scale, 1, 3, padding=1)
 
     def forward(self, merged: Tensor, levels: tuple[Tensor, ...], previous_masks: Tensor) -> Tensor:
-        count = previous_masks.shape[1]
         skips = [skip(levels[i : i + 3]) for skip, i in zip(self.skips, (2, 1, 0), strict=True)]
         previous = F.adaptive_avg_pool2d(previous_masks.flatten(0, 1)[:, None], skips[0].shape[-2:])
         sizes = [skips[1].shape[-2:], skips[2].shape[-2:], previous_masks.shape[-2:]]
         x = torch.cat([merged.flatten(2, 3).flatten(0, 1), previous], dim=1)  # (B*N, C, h, w)
+        return self.climb(x, skips, sizes).unflatten(0, (-1, previous_masks.shape[1])).squeeze(2)
+
+    def climb(self, x: Tensor, skips: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
+        """All levels and the prediction: x (B*N, C, h, w) -> logits (B*N, 1, H, W).
+
+        skips: of each level, (B, C_s, ...). sizes: of each level's result.
+        """
+        alone = len(x) == len(skips[0])
         for level, skip, size in zip(self.levels, skips, sizes, strict=True):
-            x = level.forward_shared(skip, x, size) if count > 1 else level(torch.cat([skip, x], dim=1), size)
-        return self.predict(x).unflatten(0, (-1, count)).squeeze(2)
+            x = level(torch.cat([skip, x], dim=1), size) if alone else level.forward_shared(skip, x, size)
+        return self.predict(x)

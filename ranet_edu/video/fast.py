@@ -2,8 +2,9 @@
 
 Training needs the network as the paper draws it; a copy that never learns does not. Its batch norms, frozen, are a
 scale and a shift that the convolution before them can take over. Its backbone's convolutions read their pixels in the
-order that suits the processor, or, where they are wide, multiply less. Numbers change by rounding alone, unless a
-shorter number format is asked for.
+order that suits the processor, others multiply less. On a CPU maps that are zero are left out, and objects are decoded
+one by one, so that what is at hand stays in the cache. Numbers change by rounding alone, unless a shorter number format
+is asked for.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import platform
 import warnings
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ranet_edu.model.blocks import upsample
+from ranet_edu.model.decoder import Decoder, MergeModule
 from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.model.ranet import RANet
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc allows no more
-WINOGRAD_CHANNELS = 64  # convolutions of fewer are bound by memory, not by arithmetic
+WINOGRAD_CHANNELS = 8  # convolutions of fewer are bound by memory, not by arithmetic
 
 
 def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> RANet:
@@ -48,8 +52,10 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
         ready.encoder.to(memory_format=torch.channels_last)
     elif device == "cuda":
         ready.to(memory_format=torch.channels_last)
-    elif dtype == torch.float32 and device == "cpu":
-        use_winograd(ready)
+    if device == "cpu":
+        move_less(ready)
+        if dtype == torch.float32:
+            multiply_less(ready)
     ready.to(dtype)
     if compile:
         ready.forward = _compiled(ready.forward)
@@ -87,22 +93,70 @@ def fold_batch_norms(backbone: nn.Module) -> None:
                 setattr(block, norm_name, norm.act)
 
 
-class WinogradConv2d(nn.Conv2d):
-    """A 3x3 convolution by Winograd's algorithm, which needs a fifth of the multiplications (Lavin and Gray, 2016).
+def move_less(network: RANet) -> None:
+    """Change `network`, in place, so that less goes to and from memory, which a CPU waits for."""
+    network.decoder.__class__ = ObjectByObject
+    network.merge.__class__ = NonZeroMerge
+    for module in network.encoder.backbone.modules():
+        if type(module) is Conv2dSame and module.stride == (2, 2) and module.kernel_size in ((3, 3), (5, 5)):
+            module.__class__ = UnpaddedConv2d
+            wide = F.pad(module.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
+            module.register_buffer("wide", wide, persistent=False)
 
-    The result differs from that of `nn.Conv2d` by about 1e-5 of its largest value. Computed by NNPACK, which PyTorch
-    comes with on most CPUs.
+
+class ObjectByObject(Decoder):
+    """The decoder with one object after the other: the maps of all of them would not fit the cache."""
+
+    def climb(self, x: Tensor, skips: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
+        count = len(x) // len(skips[0])
+        if count == 1:
+            return super().climb(x, skips, sizes)
+        firsts = [level.conv1 for level in self.levels]
+        shared = [first.part(skip, 0, first.conv.bias) for first, skip in zip(firsts, skips, strict=True)]
+        found = []
+        for number, maps in enumerate(x.split(1)):
+            for level, skip, once, size in zip(self.levels, skips, shared, sizes, strict=True):
+                own = level.conv1.part(maps, skip.shape[1])
+                maps = level.refine(own.add_(once[number // count]), size)
+            found.append(self.predict(maps))
+        return torch.cat(found)
+
+
+class NonZeroMerge(MergeModule):
+    """The merge module without the maps that are zero: of the 256, a small object's stream holds as many as it has
+    template cells.
+
+    A norm leaves them zero, and a convolution adds nothing.
+    """
+
+    def forward(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        first, *others = self.layers
+        places = torch.arange(1, maps.shape[1] + 1)
+        counts = ((torch.linalg.vector_norm(maps, dim=(2, 3)) > 0) * places).amax(1).clamp(min=1).tolist()
+        streams = [upsample(maps[i : i + 1, :count], size, align_corners=False) for i, count in enumerate(counts)]
+        x = torch.cat([first.part(stream, 0, first.conv.bias) for stream in streams])
+        for layer in others:
+            x = layer(x)
+        return x
+
+
+class UnpaddedConv2d(Conv2dSame):
+    """A convolution of stride 2 that is padded as in TensorFlow, at the right and at the bottom first.
+
+    An image of even sides would need a copy that is one pixel larger. A kernel that is one pixel larger, zero at its
+    left and top, with the same padding all around, sees the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype != torch.float32:  # autocast
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
             return super().forward(x)
-        images = x.contiguous().split(1)  # NNPACK is slow on a batch of several
-        return torch.cat([torch._nnpack_spatial_convolution(one, self.weight, self.bias, 1) for one in images])
+        return F.conv2d(x, self.wide, self.bias, self.stride, self.kernel_size[0] // 2, groups=self.groups)
 
 
-def use_winograd(network: nn.Module) -> None:
-    """Make each wide 3x3 convolution of `network` a `WinogradConv2d`, in place, where this PyTorch has NNPACK."""
+def multiply_less(network: RANet) -> None:
+    """Change the 3x3 convolutions of `network`, in place, to such that need fewer multiplications."""
+    if network.decoder.predict.out_channels == 1:
+        network.decoder.predict.__class__ = OneChannelConv2d
     if not torch._nnpack_available():  # also makes it ready
         return
     for module in network.modules():
@@ -110,9 +164,39 @@ def use_winograd(network: nn.Module) -> None:
             module.__class__ = WinogradConv2d
 
 
+class WinogradConv2d(nn.Conv2d):
+    """A 3x3 convolution by Winograd's algorithm, which needs a fifth of the multiplications (Lavin and Gray, 2016).
+
+    The result differs from that of `nn.Conv2d` by about 1e-5 of its largest value. Computed by NNPACK, which PyTorch
+    comes with on most CPUs.
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if x.dtype != torch.float32:  # autocast
+            return super()._conv_forward(x, weight, bias)
+        weight = weight.contiguous()
+        images = x.contiguous().split(1)  # NNPACK is slow on a batch of several
+        results = [torch._nnpack_spatial_convolution(one, weight, bias, 1) for one in images]
+        return torch.cat(results) if len(results) > 1 else results[0]
+
+
 def _suits_winograd(conv: nn.Conv2d) -> bool:
     plain = conv.stride == conv.dilation == conv.padding == (1, 1) and conv.groups == 1
     return plain and conv.kernel_size == (3, 3) and min(conv.in_channels, conv.out_channels) >= WINOGRAD_CHANNELS
+
+
+class OneChannelConv2d(nn.Conv2d):
+    """A 3x3 convolution to one channel as a matrix product: what a pixel adds to each of its neighbours, then summed.
+
+    Libraries compute 8 or 16 channels at once, and would throw all but one away.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        products = self.weight[0].flatten(1).t() @ x.flatten(2)  # (B, 9, H*W)
+        padded = F.pad(products.unflatten(2, (height, width)), (1, 1, 1, 1))
+        shifted = (padded[:, 3 * i + j, i : i + height, j : j + width] for i in range(3) for j in range(3))
+        return sum(shifted)[:, None] + self.bias
 
 
 def keep_freed_memory() -> None:

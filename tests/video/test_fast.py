@@ -9,14 +9,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn import functional as F
 
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.model import RANet, RANetConfig
 from ranet_edu.model.baselines import MatchingBaseline
+from ranet_edu.model.decoder import MergeModule
 from ranet_edu.model.encoder import TimmBackbone
-from ranet_edu.video.fast import WinogradConv2d, fast_copy, fold_batch_norms, keep_freed_memory
+from ranet_edu.video.fast import (
+    NonZeroMerge,
+    OneChannelConv2d,
+    UnpaddedConv2d,
+    WinogradConv2d,
+    fast_copy,
+    fold_batch_norms,
+    keep_freed_memory,
+    move_less,
+)
 from ranet_edu.video.segmenter import VideoSegmenter
 
 SMALL_RESNET = replace(RANetConfig(), backbone="resnet18", level_channels=(64, 64, 128, 256, 512), fixed_size=False)
@@ -76,14 +87,18 @@ def test_the_copy_in_float32_differs_by_rounding(network):
         assert (ours - theirs).abs().max() < 1e-3 * theirs.abs().max()
 
 
-def test_the_decoder_s_copy_gives_the_same_mask_for_the_same_ranking(network):
-    inputs = scene((64, 112), 2)
+@pytest.mark.parametrize(("count", "batch"), [(1, 1), (1, 2), (3, 1), (2, 2)])
+def test_the_decoder_s_copy_gives_the_same_mask_for_the_same_ranking(network, count, batch):
+    inputs = scene((64, 112), count, batch)
+    inputs[2][:, -1] = 0
+    inputs[2][:, -1, 8:24, 20:40] = 1  # a small object, most of whose maps are zero
     fast = fast_copy(network)
     with torch.no_grad():
         trace = network.trace(inputs[1], network.encode_template(inputs[0]), *inputs[2:])
         size = trace.features.levels[2].shape[-2:]
         merged = fast._merge(trace.ranked.maps, size)
         logits = fast.decoder(merged, trace.features.levels, inputs[3])
+    assert 0 < (trace.ranked.maps[:, -1, 0].abs().amax((2, 3)) > 0).sum(1).max() < 40
     torch.testing.assert_close(logits.sigmoid(), trace.probabilities, atol=5e-4, rtol=0)
 
 
@@ -131,6 +146,43 @@ def test_winograd_is_a_convolution(bias, batch, size):
     x = torch.randn(batch, 64, *size)
     with torch.no_grad():
         torch.testing.assert_close(winograd(x), plain(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("zeros", ["none", "at the end", "between", "all"])
+def test_a_merge_without_zero_maps_is_the_merge(zeros):
+    merge = MergeModule(12, (8, 4, 6)).requires_grad_(False)
+    maps = torch.randn(3, 12, 7, 9)
+    if zeros == "all":
+        maps.zero_()
+    elif zeros != "none":
+        maps[0, 5:], maps[1, 11:] = 0, 0
+        maps[2, 3:9] *= zeros != "between"
+    expected = merge(maps, (14, 20))
+    merge.__class__ = NonZeroMerge
+    torch.testing.assert_close(merge(maps, (14, 20)), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(8, 12), (7, 12), (9, 11), (2, 2), (1, 1)])
+def test_a_wider_kernel_replaces_padding_on_one_side(kernel, size):
+    network = RANet.lite(weights=None)
+    padded = next(m for m in network.modules() if isinstance(m, Conv2dSame) and m.kernel_size == (kernel, kernel))
+    x = torch.randn(2, padded.in_channels, *size)
+    with torch.no_grad():
+        expected = padded(x)
+        move_less(network)
+        assert type(padded) is UnpaddedConv2d
+        torch.testing.assert_close(padded(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 30)])
+def test_a_convolution_to_one_channel_is_a_convolution(size):
+    plain = nn.Conv2d(6, 1, 3, padding=1)
+    one = copy.deepcopy(plain)
+    one.__class__ = OneChannelConv2d
+    x = torch.randn(2, 6, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(one(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
 def test_precision_is_that_of_the_copy_alone(network):
