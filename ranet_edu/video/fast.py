@@ -30,6 +30,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc allows no more
 WINOGRAD_CHANNELS = 8  # convolutions of fewer are bound by memory, not by arithmetic
+NARROW_CHANNELS = 64  # 1x1 convolutions of no more are faster as a matrix product
 
 
 def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> RANet:
@@ -97,6 +98,9 @@ def move_less(network: RANet) -> None:
     """Change `network`, in place, so that less goes to and from memory, which a CPU waits for."""
     network.decoder.__class__ = ObjectByObject
     network.merge.__class__ = NonZeroMerge
+    for module in (*network.merge.modules(), *network.decoder.modules()):
+        if type(module) is nn.Conv2d and _is_narrow(module):
+            module.__class__ = NarrowConv2d
     for module in network.encoder.backbone.modules():
         if type(module) is Conv2dSame and module.stride == (2, 2) and module.kernel_size in ((3, 3), (5, 5)):
             module.__class__ = UnpaddedConv2d
@@ -138,6 +142,18 @@ class NonZeroMerge(MergeModule):
         for layer in others:
             x = layer(x)
         return x
+
+
+class NarrowConv2d(nn.Conv2d):
+    """A 1x1 convolution without bias as the matrix product that it is: no pixel is brought into another order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.weight.flatten(1) @ x.flatten(2)).unflatten(2, x.shape[-2:])
+
+
+def _is_narrow(conv: nn.Conv2d) -> bool:
+    plain = conv.kernel_size == conv.stride == (1, 1) and conv.groups == 1 and conv.bias is None
+    return plain and max(conv.in_channels, conv.out_channels) <= NARROW_CHANNELS
 
 
 class UnpaddedConv2d(Conv2dSame):

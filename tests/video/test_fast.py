@@ -19,6 +19,7 @@ from ranet_edu.model.baselines import MatchingBaseline
 from ranet_edu.model.decoder import MergeModule
 from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.video.fast import (
+    NarrowConv2d,
     NonZeroMerge,
     OneChannelConv2d,
     UnpaddedConv2d,
@@ -176,13 +177,16 @@ def test_a_wider_kernel_replaces_padding_on_one_side(kernel, size):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 30)])
-def test_a_convolution_to_one_channel_is_a_convolution(size):
-    plain = nn.Conv2d(6, 1, 3, padding=1)
-    one = copy.deepcopy(plain)
-    one.__class__ = OneChannelConv2d
+@pytest.mark.parametrize(
+    ("plain", "product"),
+    [(nn.Conv2d(6, 1, 3, padding=1), OneChannelConv2d), (nn.Conv2d(6, 4, 1, bias=False), NarrowConv2d)],
+)
+def test_a_matrix_product_is_a_convolution(plain, product, size):
+    changed = copy.deepcopy(plain)
+    changed.__class__ = product
     x = torch.randn(2, 6, *size)
     with torch.no_grad():
-        torch.testing.assert_close(one(x), plain(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(changed(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
 def test_precision_is_that_of_the_copy_alone(network):
