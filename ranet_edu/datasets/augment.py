@@ -372,13 +372,13 @@ def predicted_mask(rng: np.random.Generator, mask: np.ndarray, strength: float =
     size = math.sqrt(mask.sum())
     distance = signed_distance(mask)
     if rng.random() < 0.15 * strength:
-        distance = np.minimum(distance, _half_plane(rng, mask))
+        distance = np.minimum(distance, half_plane(rng, mask))
     if rng.random() < 0.25 * strength:
         distance = np.minimum(distance, -_blob(rng, mask, size * rng.uniform(0.05, 0.25), inside=True))
     if rng.random() < 0.25 * strength:
         distance = np.maximum(distance, _blob(rng, mask, size * rng.uniform(0.05, 0.3), inside=False))
     if distractor is not None and distractor.any() and rng.random() < 0.25 * strength:
-        distance = np.maximum(distance, np.minimum(signed_distance(distractor), _half_plane(rng, distractor)))
+        distance = np.maximum(distance, np.minimum(signed_distance(distractor), half_plane(rng, distractor)))
     wander = smooth_noise(rng, mask.shape, max(6.0, size * rng.uniform(0.1, 0.5))) * abs(rng.normal(0, 0.025))
     distance += strength * size * (wander + rng.normal(0, 0.012))
     if rng.random() < 0.5:
@@ -387,12 +387,12 @@ def predicted_mask(rng: np.random.Generator, mask: np.ndarray, strength: float =
     return (1 / (1 + np.exp(-np.clip(distance / softness, -20, 20)))).astype(np.float32)
 
 
-def _half_plane(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
-    """Signed distance (H, W) to a random line that cuts off some of the mask."""
+def half_plane(rng: np.random.Generator, mask: np.ndarray, share: tuple[float, float] = (0.05, 0.4)) -> np.ndarray:
+    """Signed distance (H, W) to a random line that cuts off some share of the mask (H, W) bool, negative there."""
     angle = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
     along = x * math.cos(angle) + y * math.sin(angle)
-    return along - np.quantile(along[mask], rng.uniform(0.05, 0.4))
+    return along - np.quantile(along[mask], rng.uniform(*share))
 
 
 def _blob(rng: np.random.Generator, mask: np.ndarray, radius: float, inside: bool) -> np.ndarray:

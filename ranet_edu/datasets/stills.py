@@ -16,7 +16,16 @@ import numpy as np
 from PIL import ExifTags, Image
 from torch.utils.data import Dataset
 
-from ranet_edu.datasets.augment import CAMERA_RANGE, PAPER_RANGE, Box, Placement, mask_box, nearby_pose, random_pose
+from ranet_edu.datasets.augment import (
+    CAMERA_RANGE,
+    PAPER_RANGE,
+    Box,
+    Placement,
+    half_plane,
+    mask_box,
+    nearby_pose,
+    random_pose,
+)
 from ranet_edu.datasets.samples import (
     DISTRACTOR,
     STILLS_RECIPE,
@@ -27,12 +36,14 @@ from ranet_edu.datasets.samples import (
     check_counts,
     make_sample,
     quiet_worker,
+    scene_box,
 )
 from ranet_edu.video.frames import IMAGE_SUFFIXES, read_image
 from ranet_edu.video.masks import read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
 RIVALS = (0.4, 0.3, 0.3)  # how often a distractor is the object's double, one of its kind, and anything
+SPLIT = 0.3  # how often a compound in its own photo is a part of an object rather than a union of two
 
 
 @dataclass(frozen=True)
@@ -102,21 +113,24 @@ class StillPairs(Dataset):
     probability that the objects are cut out and put on another photo. distractor: the probability of one more pasted
     object, in both frames, that is not to be segmented; often it is a double of the object itself or of its folder:
     only the previous mask tells a double from the object, and that has to be learned. vanish: the probability that a
-    pasted object is out of sight in the frames after the template, so that only an empty mask is right. rollout: T,
-    frames of one smooth motion. length: how many samples one epoch has (default: one per object in the folders); any
-    index from 0 on is valid, and sample i depends on `seed` and i alone, whatever the number of workers. Errors: see
-    `find_stills`.
+    pasted object is out of sight in the frames after the template, so that only an empty mask is right. compound: the
+    probability that the object is put together of two things that have nothing in common, or is a part of one, whose
+    rest is a distractor then: what belongs to an object is what the template's mask says, not what usually belongs
+    together. rollout: T, frames of one smooth motion. length: how many samples one epoch has (default: one per object
+    in the folders); any index from 0 on is valid, and sample i depends on `seed` and i alone, whatever the number of
+    workers. Errors: see `find_stills`.
     """
 
     def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
                  paste: float = 0.5, seed: int = 0, length: int | None = None, rollout: int = 1,
-                 distractor: float = 0.6, vanish: float = 0.1, recipe: Recipe = STILLS_RECIPE) -> None:
+                 distractor: float = 0.6, vanish: float = 0.1, compound: float = 0.0,
+                 recipe: Recipe = STILLS_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout)
         folders = [folders] if isinstance(folders, (str, Path)) else folders
         self.stills = [still for folder in folders for still in find_stills(folder)]
         self.subjects = [(still, label) for still in self.stills for label in still.labels]
         self.size, self.objects, self.paste, self.seed, self.rollout = size, objects, paste, seed, rollout
-        self.distractor, self.vanish, self.recipe = distractor, vanish, recipe
+        self.distractor, self.vanish, self.compound, self.recipe = distractor, vanish, compound, recipe
         self.kinds: dict[Path, list[tuple[Still, int]]] = {}
         for still, label in self.subjects:
             self.kinds.setdefault(still.mask.parent, []).append((still, label))
@@ -131,6 +145,8 @@ class StillPairs(Dataset):
         still, label = self.subjects[shuffled(index, len(self.subjects), self.seed)]
         pasted = rng.random() < self.paste
         layers, size = self._pasted(rng, still, label) if pasted else self._in_place(rng, still, label)
+        if self.compound and rng.random() < self.compound:
+            layers = self._compounded(rng, layers, size)
         moments = [_moments(rng, layer, self.rollout) for layer in layers]
         template, previous, *frames = (Scene(layers, size, self.objects) for layers in zip(*moments, strict=True))
         if pasted and rng.random() < self.vanish:
@@ -166,6 +182,16 @@ class StillPairs(Dataset):
             layers.append(cut_out(rng, *self._rival(rng, subject), size, DISTRACTOR))
         return layers
 
+    def _compounded(self, rng: np.random.Generator, layers: list[Layer], size: tuple[int, int]) -> list[Layer]:
+        """The same layers, the first object being only a part of what it was, or having another thing joined to it."""
+        place = next(place for place, layer in enumerate(layers) if 0 in layer.slots)
+        if place == 0 and rng.random() < SPLIT:
+            return [split(rng, layers[0]), *layers[1:]]
+        other = cut_out(rng, *self.subjects[rng.integers(len(self.subjects))], size, 0)
+        piece = joined(rng, Scene([layers[place]], size, self.objects), other)
+        above = max(1, place + int(rng.integers(2)))  # a photo's own object is part of the ground and can't be in front
+        return [*layers[:above], piece, *layers[above:]]
+
     def _rival(self, rng: np.random.Generator, subject: tuple[Still, int]) -> tuple[Still, int]:
         """The object's double, an object of the same folder, or any other."""
         pools = [[subject], self.kinds[subject[0].mask.parent], self.subjects]
@@ -175,6 +201,23 @@ class StillPairs(Dataset):
 
 def _without_first_object(scene: Scene) -> Scene:
     return replace(scene, layers=[layer for layer in scene.layers if 0 not in layer.slots])
+
+
+def split(rng: np.random.Generator, layer: Layer) -> Layer:
+    """The layer with its first object cut in two by a line: one part stays the object, the other is a distractor."""
+    whole = layer.masks[0]
+    beyond = half_plane(rng, whole > 0, share=(0.3, 0.6)) < 0
+    parts = np.stack([np.where(beyond, 0, whole), np.where(beyond, whole, 0)])
+    return replace(layer, masks=np.concatenate([parts, layer.masks[1:]]), slots=(0, DISTRACTOR, *layer.slots[1:]))
+
+
+def joined(rng: np.random.Generator, scene: Scene, other: Layer) -> Layer:
+    """A cut-out moved to where it touches or overlaps the scene's objects, as a person and a bicycle do."""
+    box = scene_box(scene)
+    if box is None:
+        return other
+    point = rng.uniform(box[:2], box[2:])
+    return replace(other, placement=replace(other.placement, scene_point=tuple(point.tolist())))
 
 
 def shuffled(index: int, count: int, seed: int) -> int:

@@ -87,7 +87,7 @@ def build_samples(config: TrainingConfig) -> Dataset:
 def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> StillPairs:
     return StillPairs(
         folders, config.size, objects=config.objects, paste=config.paste, seed=seed, rollout=config.rollout,
-        recipe=replace(STILLS_RECIPE, recolour=config.recolour),
+        compound=config.compound, recipe=replace(STILLS_RECIPE, recolour=config.recolour),
     )
 
 

@@ -13,8 +13,17 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ranet_edu.datasets.augment import mask_box
-from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample
-from ranet_edu.datasets.stills import StillPairs, _moments, cut_out, find_stills, scene_in_photo, shuffled
+from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample, Scene, scene_box
+from ranet_edu.datasets.stills import (
+    StillPairs,
+    _moments,
+    cut_out,
+    find_stills,
+    joined,
+    scene_in_photo,
+    shuffled,
+    split,
+)
 
 CANVAS = (64, 112)
 CLEAN = Recipe(colour=0, degrade=0)
@@ -205,12 +214,64 @@ class TestStillPairs:
             assert sample.template_masks.any() and not sample.true_masks.any() and sample.valid.any()
         assert all(x.true_masks.any() for x in map(StillPairs(folder, CANVAS, paste=1, vanish=0).__getitem__, range(6)))
 
+    def test_a_compound_in_its_photo_is_a_union_or_a_part(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, paste=0, distractor=0, compound=1)
+        (ground,), size = pairs._in_place(rng := np.random.default_rng(0), *pairs.subjects[0])
+        kinds = Counter()
+        for _ in range(60):
+            first, *pieces = pairs._compounded(rng, [ground], size)
+            kinds[first.slots, *(piece.slots for piece in pieces)] += 1
+        assert set(kinds) == {((0, DISTRACTOR),), ((0,), (0,))}
+        assert kinds[((0, DISTRACTOR),)] / 60 == pytest.approx(0.3, abs=0.2)
+
+    def test_a_pasted_compound_has_its_second_thing_above_or_below(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, paste=1, distractor=1)
+        rng = np.random.default_rng(0)
+        layers, size = pairs._pasted(rng, *pairs.subjects[0])
+        for _ in range(8):
+            ground, *others = pairs._compounded(rng, layers, size)
+            assert ground is layers[0]
+            assert sorted(layer.slots for layer in others) == [(DISTRACTOR,), (0,), (0,)]
+
+    def test_a_sample_without_compounds_is_the_same_as_ever(self, folder: Path) -> None:
+        plain, compounds = StillPairs(folder, CANVAS), StillPairs(folder, CANVAS, compound=1)
+        assert same(plain[0], StillPairs(folder, CANVAS, compound=0)[0]) and not same(plain[0], compounds[0])
+
     def test_bad_counts(self, folder: Path) -> None:
         with pytest.raises(ValueError, match="objects must be at least 1"):
             StillPairs(folder, objects=0)
 
 
 class TestScenes:
+    def test_splitting_makes_an_object_and_a_distractor_of_one(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, objects=2, distractor=0)
+        three = next(subject for subject in pairs.subjects if len(subject[0].labels) == 3)
+        rng = np.random.default_rng(0)
+        (ground,), _ = pairs._in_place(rng, *three)
+        for _ in range(8):
+            parts = split(rng, ground)
+            assert parts.slots == (0, DISTRACTOR, 1)
+            kept, rest, other = parts.masks > 0
+            assert not (kept & rest).any() and np.array_equal(kept | rest, ground.masks[0] > 0)
+            assert 0.35 < kept.sum() / (kept | rest).sum() < 0.75
+            assert np.array_equal(other, ground.masks[1] > 0)
+
+    def test_joining_moves_a_cut_out_onto_the_box_of_the_object(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, paste=0, distractor=0)
+        rng = np.random.default_rng(0)
+        for subject in pairs.subjects:
+            (ground,), size = pairs._in_place(rng, *subject)
+            scene = Scene([ground], size, 1)
+            x, y = joined(rng, scene, cut_out(rng, *subject, size, 0)).placement.scene_point
+            left, top, right, bottom = scene_box(scene)
+            assert left <= x <= right and top <= y <= bottom
+
+    def test_what_joins_nothing_stays_where_it_was(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS)
+        rng = np.random.default_rng(0)
+        other = cut_out(rng, *pairs.subjects[0], (60, 100), 0)
+        assert joined(rng, Scene([], (60, 100), 1), other) is other
+
     def test_moments_are_one_smooth_motion(self, folder: Path) -> None:
         """Mirrored alike; the frame before and two rollout frames are evenly spaced, and nearer than the template."""
         still, steps, leaps = find_stills(folder)[0], [], []
