@@ -33,8 +33,8 @@ PAPER: dict[str, Any] = {
     "stills_share": 0.0,
     "paste": 0.0,
 }
-# An instance norm of a map without contrast multiplies gradients a hundredfold. One such sample is enough: Adam's memory
-# of it holds a layer still for a thousand steps, hence the clipping.
+# An instance norm of a map without contrast multiplies gradients a hundredfold, and Adam's memory of one such sample
+# would hold a layer still for a thousand steps: hence the clipping.
 LITE: dict[str, Any] = {"preset": "lite", "precision": "bf16", "clip": 5.0}
 PRESETS = {"lite": LITE, "paper": PAPER}
 STAGES: dict[str, dict[str, Any]] = {"stills": {}, "video": {"rollout": 1}}
