@@ -213,6 +213,7 @@ class Page:
             interactive=True,
             elem_id="editor",
         )
+        self.layers = gr.File(label="Painted layers", file_count="multiple", visible=False)
         with gr.Row():
             self.clear = gr.Button("Clear", size="sm", elem_id="clear")
             self.truth = gr.Button("Take the true mask", size="sm", visible=False, elem_id="truth")
@@ -290,9 +291,12 @@ class Page:
 
     def _connect(self) -> None:
         network = {"concurrency_id": "network", "concurrency_limit": 1}  # one inference at a time
+        # The editor is never where progress is shown, nor an input of what the server does: with each news of any run
+        # Gradio would read it out and upload its three pictures, and leave a veil on it once it was painted on.
+        at_info = {"show_progress_on": self.info}
         opened = [self.clip, self.editor, self.info, self.first, self.last, self.every, self.truth, *self._results()]
-        self.example.input(self.open_example, [self.clip, self.example], opened, api_name="open_example")
-        video = self.upload.upload(self.open_video, [self.clip, self.upload], opened, api_name="open_video")
+        self.example.input(self.open_example, [self.clip, self.example], opened, api_name="open_example", **at_info)
+        video = self.upload.upload(self.open_video, [self.clip, self.upload], opened, api_name="open_video", **at_info)
         gr.on(
             [self.first.input, self.last.input, self.every.input],
             self.choose_frames,
@@ -301,21 +305,24 @@ class Page:
             api_name="choose_frames",
             trigger_mode="always_last",
             show_progress="hidden",
+            **at_info,
         )
         painted = [self.editor, self.info]
-        mask = self.mask_file.upload(self.use_mask, [self.clip, self.mask_file], painted, api_name="use_mask")
+        given = [self.clip, self.mask_file]
+        mask = self.mask_file.upload(self.use_mask, given, painted, api_name="use_mask", **at_info)
         for event, file in ((video, self.upload), (mask, self.mask_file)):  # taken or refused: room for another
             for end in (event.success, event.failure):
                 end(None, outputs=file, js="() => null", api_name=False)
-        self.truth.click(self.use_true_mask, self.clip, painted, api_name="use_true_mask")
+        self.truth.click(self.use_true_mask, self.clip, painted, api_name="use_true_mask", **at_info)
         cleared = [self.clear.click, self.editor.clear]  # the editor's own button takes the frame away too
-        gr.on(cleared, self.clear_mask, self.clip, painted, api_name="clear_mask")
+        gr.on(cleared, self.clear_mask, self.clip, painted, api_name="clear_mask", **at_info)
         options = [self.size, self.learn, self.seconds]
-        waiting = "() => ['Waiting for its turn.', '']"  # beside it Gradio writes the place in the queue
-        self.start.click(None, outputs=[self.progress, self.live], js=waiting, api_name=False)
-        run = self.start.click(
+        waiting = "() => 'Waiting for its turn.'"  # beside it Gradio writes the place in the queue
+        self.start.click(None, outputs=self.progress, js=waiting, api_name=False)
+        read = {"js": "editor => [editor.layers, '']", "api_name": False}
+        run = self.start.click(None, self.editor, [self.layers, self.live], **read).then(
             self.segment,
-            [self.clip, self.editor, *options],
+            [self.clip, self.layers, *options],
             [self.progress, self.live],
             api_name="segment",
             show_progress="minimal",
@@ -323,7 +330,9 @@ class Page:
             **network,
         )
         run.failure(None, outputs=self.progress, js="() => ''", api_name=False)
-        shown = run.then(self.results, self.clip, self._results(), api_name="results")
+        shown = run.then(
+            self.results, self.clip, self._results(), api_name="results", show_progress_on=self.progress
+        )
         shown.then(lambda: "", outputs=self.live, api_name=False, show_progress="hidden")
         # What ends a run is the clip's flag; `cancels` also takes a run out of the queue that has not begun.
         self.stop.click(self.cancel, self.clip, self.progress, api_name="cancel", queue=False, cancels=[run])
@@ -334,7 +343,7 @@ class Page:
             [self.clip, self.wrong],
             painted,
             api_name="correct_frame",
-            show_progress_on=self.info,  # Gradio leaves its veil on an editor that was painted on
+            **at_info,
         ).then(None, js="() => document.getElementById('editor').scrollIntoView()")
         chosen = [self.clip, self.frame, self.row, self.column]
         self.template.select(self.pick_pixel, self.clip, [self.row, self.column], api_name=False)
@@ -420,12 +429,12 @@ class Page:
 
     @for_visitors
     def segment(
-        self, clip: Clip | None, editor: dict | None, size: str, learn: bool, seconds: float
+        self, clip: Clip | None, layers: list[str] | None, size: str, learn: bool, seconds: float
     ) -> Iterator[tuple[str, str]]:
-        """Segment from the frame in the editor on. editor: None takes the mask that was uploaded. Yields the progress
-        as text, and the frame at hand."""
+        """Segment from the frame in the editor on. layers: what was painted, as RGBA pictures; None takes the mask that
+        was uploaded. Yields the progress as text, and the frame at hand."""
         clip = _check_open(clip)
-        mask = self._painted(clip, editor)
+        mask = _painted(clip, layers)
         segmenter = VideoSegmenter(self.model, canvas=self.sizes[size])
         progress = None
         yield (f"Learning the painted frame for {seconds:.0f} s." if learn else "Beginning."), ""
@@ -563,11 +572,6 @@ class Page:
         value = {"background": str(background), "layers": layers, "composite": None}
         return {self.editor: value, self.info: describe(clip)}
 
-    def _painted(self, clip: Clip, editor: dict | None) -> np.ndarray:
-        if editor is not None:
-            return demo_session.check_mask(demo_session.labels_of_layers(editor["layers"], clip.size))
-        return demo_session.check_mask(np.zeros(clip.size) if clip.mask is None else clip.mask)
-
     def _picture(self, clip: Clip, name: str, figure: Figure) -> str:
         path = clip.new_file(f"{name}.png")
         figure.savefig(path)
@@ -665,6 +669,13 @@ def _check_open(clip: Clip | None) -> Clip:
     if not clip.is_open:
         raise ValueError("This session has ended, and its video was removed: open the video again.")
     return clip
+
+
+def _painted(clip: Clip, layers: list[str] | None) -> np.ndarray:
+    """The mask to begin with: the editor's layers, or without these the one that was uploaded or taken."""
+    if layers is not None:
+        return demo_session.check_mask(demo_session.labels_of_layers(map(demo_session.read_layer, layers), clip.size))
+    return demo_session.check_mask(np.zeros(clip.size) if clip.mask is None else clip.mask)
 
 
 def _close(clip: Clip | None) -> None:

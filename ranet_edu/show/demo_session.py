@@ -20,7 +20,7 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ranet_edu.datasets.davis import SAMPLES, DavisDataset, DavisSequence
 from ranet_edu.evaluation.metrics import boundary_accuracy, region_similarity
@@ -245,7 +245,7 @@ def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 # --- masks
 
 
-def labels_of_layers(layers: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+def labels_of_layers(layers: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """What a person painted, as a label map: uint8 `size`, 1 to 4 by the brush's colour, 0 where nothing is painted.
 
     layers: uint8 RGBA (H, W, 4) as the image editor gives them, later ones on top. Alpha says whether a pixel is
@@ -262,6 +262,15 @@ def labels_of_layers(layers: Sequence[np.ndarray], size: tuple[int, int]) -> np.
         nearest = (colours**2).sum(-1).argmin(-1)
         labels = np.where(layer[..., 3] >= PAINTED, nearest + 1, labels)
     return labels.astype(np.uint8)
+
+
+def read_layer(path: str | Path) -> np.ndarray:
+    """A painted layer from a file, uint8 RGBA (H, W, 4). Raises ValueError where it is no picture."""
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert("RGBA"))
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{Path(path).name} is no painted layer: paint anew, and press Segment.") from error
 
 
 def layer_of_labels(labels: np.ndarray) -> np.ndarray:

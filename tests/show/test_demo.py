@@ -154,8 +154,7 @@ def test_what_was_painted_is_what_is_segmented(client: Client, video: Path, tmp_
     painted[12:32, 8:18], painted[12:32, 18:28] = 2, 4
     layer = tmp_path / "layer.png"
     Image.fromarray(demo_session.layer_of_labels(painted)).save(layer)
-    editor = {"background": None, "layers": [handle_file(layer)], "composite": None}
-    list(client.submit(editor, api_name="/segment"))
+    list(client.submit([handle_file(layer)], api_name="/segment"))
     labels = masks_in(client.predict(api_name="/results")[2])
     np.testing.assert_array_equal(labels["holiday/00000.png"], painted)
 
@@ -525,6 +524,12 @@ def segmented(chrome: Chrome, *, after: str = "") -> tuple[str, dict[str, np.nda
     return link, masks_in(io.BytesIO(requests.get(link, timeout=PATIENCE).content))
 
 
+def uploads(chrome: Chrome) -> int:
+    """How many files the page has uploaded since it was opened."""
+    names = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    return sum("/upload?" in name for name in chrome.execute_script(names))
+
+
 def middle(mask: np.ndarray) -> list[int]:
     return [round(float(places.mean())) for places in np.nonzero(mask)]
 
@@ -539,6 +544,8 @@ def test_a_person_paints_segments_corrects_and_looks_inside(page: gr.Blocks, bro
     first = labels["cat/00000.png"]
     assert set(np.unique(first)) == {0, 1} and 2000 < (first > 0).sum() < first.size / 4
     np.testing.assert_allclose(middle(first), [240, 427], atol=60)  # painted in the middle, found there
+
+    assert uploads(browser) <= 3, "the editor's background, layer and whole, once a run"
 
     press(browser, "#correct")
     read(browser, "#info", "In the editor: frame 1.")
