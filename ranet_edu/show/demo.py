@@ -47,8 +47,8 @@ COLOUR_NAMES = ("orange", "sky blue", "green", "yellow")
 
 INTRODUCTION = """# Segment your own video
 
-Paint an object in one frame; RANet finds it in all later ones. Choose an example or upload a video, paint, press
-**Segment**. Then look inside the network to see why it worked, or why it did not.
+Paint an object in one frame; a neural network, RANet, finds it in all later ones. Choose an example or upload a video,
+paint, press **Segment**. Then look inside the network to see why it worked, or why it did not.
 """
 LIMITS = f"""A video may have {MAX_BYTES[:-2]} MB and {MAX_SIDE} pixels a side. Of its frames, {MAX_FRAMES} are
 segmented at most (choose which); frames larger than {WORKING_SIDE} pixels are shrunk to that. There are up to
@@ -60,6 +60,9 @@ comes with this page is small and was trained briefly, to teach the method. If a
 begins to, and continue from there.
 
 Your video stays on the machine that runs this page. It is removed when you close the page.
+"""
+SCORES = """J: how well the found area agrees with the true mask; F: how well its outline does. Means over the predicted
+frames without the last, as DAVIS counts.
 """
 LAUNCH = {
     "server_name": "127.0.0.1",
@@ -77,6 +80,7 @@ LAUNCH = {
         #live .html-container, #live .prose {padding: 0}
         #live img {width: 100%; margin: 0; border-radius: 6px}
         #editor .empty::after {content: "Choose a video first."}
+        #editor :has(> .empty) > :not(.empty) {visibility: hidden}
         #progress {min-height: 2.5rem}
         #progress [data-testid=status-tracker] {height: 100%; overflow: visible}
         #progress .progress-text {transform: none}
@@ -237,7 +241,9 @@ class Page:
     def _lay_out_result(self) -> None:
         gr.Markdown("## 4. Result")
         self.summary = gr.Markdown("", elem_id="summary")
-        self.video = gr.Video(label="Overlay", interactive=False, elem_id="video", buttons=["download"])
+        self.video = gr.Video(
+            label="Overlay", interactive=False, elem_id="video", buttons=["download"], autoplay=True, loop=True
+        )
         self.masks = gr.File(label="Masks (ZIP of indexed PNG)", interactive=False, elem_id="masks")
 
     def _lay_out_details(self) -> None:
@@ -260,12 +266,13 @@ class Page:
 
     def _lay_out_inside(self) -> None:
         gr.Markdown(
-            "## 5. Look inside\nChoose a segmented frame. Click a pixel of the template (or move the sliders): where "
-            "does the frame look like it? The network ranks these maps and decodes the best with the previous mask."
+            "## 5. Look inside\nChoose a segmented frame and press the button. Then click a pixel of the template, the "
+            "frame that was painted (or move the sliders): where does the frame look like it? The network ranks these "
+            "maps and decodes the best with the mask of the frame before."
         )
         with gr.Row():
-            self.frame = gr.Slider(0, MAX_FRAMES - 1, value=1, step=1, label="Frame", elem_id="frame")
-            self.object = gr.Slider(1, MAX_OBJECTS, value=1, step=1, label=f"Object: {_objects()}")
+            self.frame = gr.Slider(0, MAX_FRAMES - 1, value=1, step=1, label="Frame", elem_id="frame", min_width=280)
+            self.object = gr.Slider(1, MAX_OBJECTS, value=1, step=1, label=f"Object: {_objects()}", min_width=280)
         self.look = gr.Button("Look inside", elem_id="look")
         with gr.Row(visible=False) as self.pictures:
             with gr.Column(min_width=320):
@@ -330,9 +337,7 @@ class Page:
             **network,
         )
         run.failure(None, outputs=self.progress, js="() => ''", api_name=False)
-        shown = run.then(
-            self.results, self.clip, self._results(), api_name="results", show_progress_on=self.progress
-        )
+        shown = run.then(self.results, self.clip, self._results(), api_name="results", show_progress_on=self.progress)
         shown.then(lambda: "", outputs=self.live, api_name=False, show_progress="hidden")
         # What ends a run is the clip's flag; `cancels` also takes a run out of the queue that has not begun.
         self.stop.click(self.cancel, self.clip, self.progress, api_name="cancel", queue=False, cancels=[run])
@@ -608,8 +613,9 @@ def summarise(clip: Clip) -> str:
     text = f"{done} frames are segmented." if done == count else f"{done} of {count} frames are segmented."
     scores = demo_session.mean_scores(clip)
     if scores:
-        rows = "".join(f"| {label} | {100 * j:.1f} | {100 * f:.1f} |\n" for label, (j, f) in scores.items())
-        text += f"\n\n| object | J mean, % | F mean, % |\n| --- | --- | --- |\n{rows}\nMeans over the predicted frames."
+        named = {f"{label} {COLOUR_NAMES[label - 1]}": pair for label, pair in scores.items()}
+        rows = "".join(f"| {name} | {100 * j:.1f} | {100 * f:.1f} |\n" for name, (j, f) in named.items())
+        text += f"\n\n| object | J mean, % | F mean, % |\n| --- | --- | --- |\n{rows}\n{SCORES}"
     return text
 
 

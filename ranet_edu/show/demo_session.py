@@ -341,7 +341,9 @@ class Progress(NamedTuple):
         text = f"{self.index + 1} of {self.count} frames"
         if self.done > 1:
             rate = (self.done - 1) / self.seconds
-            text += f" · {rate:.1f} frames per second · {(self.count - self.index - 1) / rate:.0f} s left"
+            text += f" · {rate:.1f} frames per second"
+            left = (self.count - self.index - 1) / rate
+            text += f" · {left:.0f} s left" if left else ""
         return text
 
 
@@ -430,8 +432,10 @@ def match_truth(mask: np.ndarray, true: np.ndarray) -> dict[int, int]:
 
 
 def mean_scores(clip: Clip) -> dict[int, tuple[float, float]]:
-    """Mean J and F of each object over the frames that were predicted, not given."""
-    records = [record for index, record in enumerate(clip.records) if index not in clip.given]
+    """Mean J and F of each object over the frames that were predicted, not given, but the last, which DAVIS leaves out
+    (and `ranet-edu evaluate`). Empty where no frame counts."""
+    left_out = {*clip.given, len(clip.numbers) - 1}
+    records = [record for index, record in enumerate(clip.records) if index not in left_out]
     labels = sorted({label for record in records for label in record.region})
     return {label: (_mean(records, "region", label), _mean(records, "boundary", label)) for label in labels}
 
