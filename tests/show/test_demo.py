@@ -165,7 +165,7 @@ def test_an_example_is_scored_and_looked_into(client: Client) -> None:
     client.predict(api_name="/use_true_mask")
     run(client, size="small")
     summary = client.predict(api_name="/results")[0]
-    assert "| object | J mean, % | F mean, % |" in summary and "\n| 2 | " in summary
+    assert "| object | J mean, % | F mean, % |" in summary and "\n| 2 sky blue | " in summary
     pictures = client.predict(1, 2, api_name="/look_inside")
     assert len(pictures) == 4 and all(Image.open(picture).width > 300 for picture in pictures)
     one, other = (client.predict(1, row, 20, api_name="/similarity") for row in (2, 12))
@@ -255,7 +255,10 @@ def test_masks_that_can_not_be_used(client: Client, video: Path, tmp_path: Path)
     with pytest.raises(AppError, match="The mask is empty. Paint over the object"):
         client.predict(None, api_name="/segment")
     with pytest.raises(AppError, match="The mask is empty"):
-        client.predict({"background": None, "layers": [], "composite": None}, api_name="/segment")
+        client.predict([], api_name="/segment")
+    (tmp_path / "layer.png").write_text("no picture")
+    with pytest.raises(AppError, match=r"layer\.png is no painted layer"):
+        client.predict([handle_file(tmp_path / "layer.png")], api_name="/segment")
     write_mask(tmp_path / "other.png", np.ones((10, 10), np.uint8))
     with pytest.raises(AppError, match=r"other\.png is 10 x 10, but the video is 64 x 48"):
         client.predict(handle_file(tmp_path / "other.png"), api_name="/use_mask")
