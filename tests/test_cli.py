@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -40,6 +42,20 @@ def paths(davis):
 
 def run(*arguments):
     return cli.main([str(argument) for argument in arguments])
+
+
+def test_threads_spin_briefly_unless_the_user_has_chosen():
+    nothing, policy, count = {}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}
+    for environment in (nothing, policy, count):
+        cli.spin_briefly(environment)
+    assert int(nothing["GOMP_SPINCOUNT"]) > 0
+    assert policy == {"OMP_WAIT_POLICY": "active"} and count == {"GOMP_SPINCOUNT": "7"}
+
+
+def test_pytorch_is_not_loaded_before_the_choice(repository):
+    """OpenMP reads its settings when it is loaded."""
+    code = "import sys, ranet_edu.cli; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
 
 
 def test_segment_writes_masks_and_a_film_in_one_pass(davis, tmp_path, capsys):
