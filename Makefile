@@ -12,6 +12,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$python; break; }; done)
 LAB_FLAGS ?=
 DEMO_FLAGS ?=
+# Waiting threads of OpenMP spin briefly, as for the ranet-edu command (cli.spin_briefly); kernels inherit it.
+GOMP_SPINCOUNT ?= 10000
+export GOMP_SPINCOUNT
 # Seconds for one notebook cell.
 CELL_TIMEOUT ?= 300
 
