@@ -37,6 +37,7 @@ from ranet_edu.training.log import CsvLog, plot_log
 from ranet_edu.training.losses import TERMS, RolloutLoss
 from ranet_edu.training.optimiser import build_optimiser, freeze_stages, rate_factor, set_rate
 from ranet_edu.training.precision import keep_depthwise_in_float32
+from ranet_edu.video.fast import keep_freed_memory
 from ranet_edu.weights import save_weights
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -86,6 +87,7 @@ class Trainer:
         freeze_stages(self.model, self.config.frozen_stages)
         if self.accelerator.device.type == "cpu":
             keep_depthwise_in_float32(self.model)
+            keep_freed_memory()
         self.average = ModelEmaV3(self.model, self.config.average, use_warmup=True) if self.config.average else None
         loss = RolloutLoss(self.model, self.config.iou, self.config.boundary, self.config.detach)
         optimiser = build_optimiser(self.model, self.config)
