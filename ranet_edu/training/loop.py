@@ -308,7 +308,8 @@ def build_accelerator(config: TrainingConfig) -> Accelerator:
     """
     AcceleratorState._reset_state()  # it refuses another precision than that of an earlier run in this notebook
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a hard sort gives the ranking none
-    return Accelerator(mixed_precision=config.precision, cpu=config.cpu, kwargs_handlers=[unused])
+    cpu = config.cpu or not torch.accelerator.is_available()  # unasked, Accelerate 1.15 leaves CPU processes alone
+    return Accelerator(mixed_precision=config.precision, cpu=cpu, kwargs_handlers=[unused])
 
 
 def seed_step(seed: int, step: int, process: int) -> None:

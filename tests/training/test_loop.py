@@ -144,7 +144,8 @@ def test_the_real_network_resumes_to_the_bit(tiny_config):
 
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
 def test_two_processes_learn_what_one_with_twice_the_batch_learns(tiny_config, rows, start, launcher):
-    shared = tiny_config("two", accumulation=2, log_every=1)
+    """CPUs are found unasked where there is no GPU."""
+    shared = tiny_config("two", accumulation=2, log_every=1, cpu=torch.accelerator.is_available())
     commands = {
         "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node=2"),
         "accelerate": ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"),
