@@ -65,8 +65,10 @@ def test_pyramid_level(upsample_first):
 
 def test_decoder_follows_its_definition(decoder):
     """One object: maps and previous mask join at 1/8, skips at every level, one logit per pixel comes out."""
-    levels = five_levels((48, 64))
-    merged, previous = torch.randn(1, 1, 2, 6, 6, 8), torch.rand(1, 1, 48, 64)
+    decoder = decoder.double()  # small differences grow through fifteen norms
+    levels = [level.double() for level in five_levels((48, 64))]
+    merged = torch.randn(1, 1, 2, 6, 6, 8, dtype=torch.float64)
+    previous = torch.rand(1, 1, 48, 64, dtype=torch.float64)
     skips = [decoder.skips[0](levels[2:5]), decoder.skips[1](levels[1:4]), decoder.skips[2](levels[0:3])]
     mask = previous.unflatten(2, (6, 8)).unflatten(4, (8, 8)).mean((3, 5))  # average of each 8 x 8 block
     x = torch.cat([skips[0], merged[:, 0, 0], merged[:, 0, 1], mask], 1)
