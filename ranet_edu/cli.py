@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train on still images, then on video"))
     _add_ablate(commands.add_parser("ablate", help="train each variant of Tables 4 and 5 by one short recipe"))
     _add_data(commands.add_parser("data", help="download DAVIS; look at training samples"))
-    _add_weights(commands.add_parser("weights", help="write a network for other runtimes (ONNX)"))
+    _add_weights(commands.add_parser("weights", help="write the mean of several files, or a network as ONNX"))
     _add_course(commands.add_parser("course", help="build, check and grade the assignments"))
     _add_benchmark(commands.add_parser("benchmark", help="time the network on this machine, against a plain one"))
     _add_demo(commands.add_parser("demo", help="a page on which you segment your own video, and look inside"))
@@ -125,7 +125,7 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     from ranet_edu.training.config import add_arguments
 
-    parser.add_argument("stage", choices=("stills", "video"))
+    parser.add_argument("stage", choices=("matching", "stills", "video"))
     add_arguments(parser)
     parser.set_defaults(run=train)
 
@@ -164,6 +164,11 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--objects", type=int, default=1, metavar="N", help="how many objects it segments (1)")
     export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of its frames (default: the model's)")
     export.set_defaults(run=export_weights)
+    average = actions.add_parser("average", help="write the mean of several files of one network's weights")
+    average.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".safetensors files")
+    average.add_argument("--shares", type=float, nargs="+", metavar="S", help="how much each counts (default: equally)")
+    average.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write (.safetensors)")
+    average.set_defaults(run=average_files)
 
 
 def _add_course(parser: argparse.ArgumentParser) -> None:
@@ -352,6 +357,18 @@ def export_weights(options: argparse.Namespace) -> None:
     size = options.size and tuple(options.size)
     found = export_onnx(model, options.onnx, options.objects, size, facts(options.weights))
     print(f"wrote {options.onnx}: {found.pixels:.3%} of pixels as PyTorch has them, mean difference {found.masks:.1e}")
+
+
+def average_files(options: argparse.Namespace) -> None:
+    """`ranet-edu weights average`: the facts in the new file are those of the last one, and what it is the mean of."""
+    from ranet_edu.weights import average_weights, fingerprint, read_metadata, save_weights
+
+    model = average_weights(options.files, options.shares)
+    shares = options.shares or [1.0] * len(options.files)
+    parts = zip(shares, options.files, strict=True)
+    made_of = " + ".join(f"{share:g} x {path.name} ({fingerprint(path)})" for share, path in parts)
+    save_weights(model, options.out, metadata=read_metadata(options.files[-1]) | {"mean_of": made_of})
+    print(f"wrote {options.out}")
 
 
 def build_course(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,6 +150,31 @@ def load_weights(model: RANet, path: str | Path) -> None:
         tensors = safetensors.torch.load_file(path)
     _check_fit(tensors, model.state_dict(), str(path))
     model.load_state_dict(tensors)
+
+
+def average_weights(paths: Sequence[str | Path], shares: Sequence[float] | None = None) -> RANet:
+    """The network whose tensors are means of those of several files, ours, of one network (Wortsman et al., 2022).
+
+    Runs that began with the same weights often have a mean that is right more often than any of them. shares: how much
+    each file counts, positive numbers; by default equally. Raises ValueError for fewer than two files, other networks,
+    or shares that make no sense; FileNotFoundError for a missing file.
+    """
+    from ranet_edu.model.ranet import RANet
+
+    if len(paths) < 2:
+        raise ValueError(f"a mean needs at least two files, not {len(paths)}")
+    shares = [1.0] * len(paths) if shares is None else list(shares)
+    if len(shares) != len(paths) or min(shares) <= 0:
+        raise ValueError(f"{len(paths)} files need as many positive shares, not {shares}")
+    model = RANet(read_config(paths[0]))
+    mean = {name: torch.zeros_like(x) for name, x in model.state_dict().items() if x.is_floating_point()}
+    for path, share in zip(paths, shares, strict=True):
+        load_weights(model, path)
+        tensors = model.state_dict()
+        for name in mean:
+            mean[name] += share / sum(shares) * tensors[name]
+    model.load_state_dict(tensors | mean)
+    return model.eval()
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

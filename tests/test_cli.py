@@ -15,7 +15,7 @@ from ranet_edu.datasets import download
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.model import RANet
 from ranet_edu.video.masks import read_mask, write_mask
-from ranet_edu.weights import save_weights
+from ranet_edu.weights import fingerprint, read_metadata, save_weights
 
 SMALL = ("--weights", "matching", "--canvas", "96", "160", "--device", "cpu")
 
@@ -200,3 +200,17 @@ def test_pairs_keep_frames_beside_their_masks():
 def test_every_sequence_of_the_samples_is_readable(repository):
     names = [sequence.name for sequence in DavisDataset(repository / "data" / "samples", "2017", "all")]
     assert names == ["cat", "cat-coffee", "launch-pad"]
+
+
+def test_a_mean_of_weights_says_what_it_is_made_of(tmp_path, capsys):
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for step, file in enumerate(files):
+        save_weights(RANet.lite(weights=None), file, metadata={"step": str(step)})
+    out = tmp_path / "mean.safetensors"
+    assert run("weights", "average", *files, "--shares", 3, 1, "--out", out) == 0
+    assert capsys.readouterr().out == f"wrote {out}\n"
+    assert read_metadata(out)["step"] == "1" and read_metadata(out)["mean_of"] == " + ".join(
+        f"{share} x {file.name} ({fingerprint(file)})" for share, file in zip((3, 1), files, strict=True)
+    )
+    assert run("weights", "average", files[0], "--out", out) == 1
+    assert "at least two files" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from ranet_edu import weights
 from ranet_edu.model import RANet, RANetConfig
 from ranet_edu.model.baselines import MatchingBaseline, PropagationBaseline
 from ranet_edu.weights import (
+    average_weights,
     fingerprint,
     load_official,
     load_weights,
@@ -211,6 +212,37 @@ def test_a_file_of_another_network_is_refused_by_name(tmp_path, lite):
         "  merge.layers.0.conv.weight has shape (64, 16, 3, 3), the model's has (64, 256, 3, 3)",
     ]
     assert_unchanged(lite, before)
+
+
+@pytest.fixture
+def three_files(tmp_path, lite):
+    """Files of networks in which every parameter is 0, 1 and 4."""
+    model, paths = RANet.lite(weights=None), []
+    for value in (0.0, 1.0, 4.0):
+        model.load_state_dict({name: torch.full_like(tensor, value) for name, tensor in lite.state_dict().items()})
+        paths.append(tmp_path / f"{value}.safetensors")
+        save_weights(model, paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize(("shares", "expected"), [(None, 5 / 3), ((2, 1, 1), 1.25), ((0.2, 0.6, 0.2), 1.4)])
+def test_a_mean_of_weights(three_files, shares, expected):
+    mean = average_weights(three_files, shares)
+    assert not mean.training
+    for name, tensor in mean.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, torch.full_like(tensor, expected), msg=name)
+
+
+def test_a_mean_that_is_none(three_files, tmp_path):
+    with pytest.raises(ValueError, match="at least two files"):
+        average_weights(three_files[:1])
+    for shares in ((1, 2), (1, 1, 0)):
+        with pytest.raises(ValueError, match="3 files need as many positive shares"):
+            average_weights(three_files, shares)
+    save_weights(RANet.lite(weights=None, ranking="none"), other := tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="other.safetensors does not fit"):
+        average_weights([three_files[0], other])
 
 
 def test_files_that_are_no_weights(tmp_path, lite):

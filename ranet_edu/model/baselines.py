@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ranet_edu.model.correlation import similarity_maps
+from ranet_edu.model.correlation import matching_logits, similarity_maps
 from ranet_edu.model.encoder import build_backbone
-from ranet_edu.model.ranet import LITE_CONFIG, RANetConfig, check_shape
+from ranet_edu.model.ranet import LITE_CONFIG, RANet, RANetConfig, check_shape
 
 MATCHINGS = ("nearest", "average")
 
@@ -113,6 +113,31 @@ class PropagationBaseline(MatchingBaseline):
     def _best(self, maps: Tensor, chosen: Tensor) -> Tensor:
         near = _within_reach(*maps.shape[-2:], self.reach, maps.device)
         return super()._best(maps.masked_fill(~near, -1.0), chosen)
+
+
+class MapsAlone(nn.Module):
+    """A RANet's similarity maps without what follows them: no ranking, no decoder, no previous mask but for the crop.
+
+    What its matching features can tell, and what stage "matching" of the training improves. Built in notebook 07.
+    """
+
+    template_from = "first"
+    crops = True
+
+    def __init__(self, network: RANet) -> None:
+        super().__init__()
+        self.network, self.canvas = network, network.canvas
+        self.normalize, self.encode_template = network.normalize, network.encode_template
+
+    def forward(self, frames: Tensor, template: Tensor, template_masks: Tensor, previous_masks: Tensor) -> Tensor:
+        """Probabilities (B, N, H, W), with the arguments of `RANet.forward`; `previous_masks` is not used."""
+        probabilities = self.logits(frames, template, template_masks).sigmoid()
+        return F.interpolate(probabilities, size=frames.shape[-2:], mode="bilinear")
+
+    def logits(self, frames: Tensor, template: Tensor, template_masks: Tensor) -> Tensor:
+        """Logits (B, N, h, w) at the size of the matching features; see `matching_logits`."""
+        maps = similarity_maps(template, self.network.encoder(frames).matching)
+        return matching_logits(maps, template_masks, self.network.config.template_grid)
 
 
 def _within_reach(height: int, width: int, reach: int, device: torch.device) -> Tensor:

@@ -22,7 +22,7 @@ class TrainingConfig:
     Raises `ValueError` where a number makes no sense.
     """
 
-    stage: Literal["stills", "video"] = _option(text="what to train on")
+    stage: Literal["matching", "stills", "video"] = _option(text="what is trained, and on what")
     out: Path = _option(text="folder for checkpoints, logs and weights; a run begun there is continued", free=True)
     data: tuple[Path, ...] = _option(text="folders of stills and, for the video stage, the root of DAVIS")
     preset: Literal["lite", "paper"] = _option("lite", "network and recipe")
@@ -38,6 +38,7 @@ class TrainingConfig:
     size: tuple[int, int] = _option((256, 448), "height and width of the canvas in pixels")
     objects: int = _option(1, "objects per sample")
     rollout: int = _option(1, "frames per video sample, each fed the network's own mask of the one before")
+    burn_in: int = _option(0, "largest number of first frames of a rollout that are not learned from")
     detach: bool = _option(True, "stop the gradient between the frames of a rollout")
     stills_share: float = _option(0.35, "share of stills in the video stage, 0 to 1")
     paste: float = _option(0.5, "share of stills whose object is pasted onto another photo, 0 to 1")
@@ -49,7 +50,7 @@ class TrainingConfig:
     optimizer: Literal["adam", "adamw"] = _option("adamw", "optimiser")
     learning_rate: float = _option(1e-3, "peak learning rate")
     backbone_learning_rate: float = _option(1e-4, "peak learning rate of the ImageNet backbone")
-    frozen_stages: int = _option(0, "first scales of the backbone that stay as ImageNet left them, 0 to 5")
+    frozen_stages: int = _option(0, "first scales of the backbone that stay as they are; 6: and the matching features")
     weight_decay: float = _option(1e-4, "decay of convolution weights (adamw)")
     schedule: Literal["constant", "cosine"] = _option("cosine", "learning rate after the warm-up")
     warmup: int = _option(100, "steps in which the learning rate rises from 0")
@@ -79,9 +80,14 @@ class TrainingConfig:
         for name in ("stills_share", "paste", "compound", "transplant", "recolour", "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
-        if not 0 <= self.frozen_stages <= 5:
-            raise ValueError(f"frozen_stages is {self.frozen_stages}; it must lie between 0 and 5")
-        for name in ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip", "iou", "boundary"):
+        if self.burn_in >= self.rollout:
+            raise ValueError(f"burn_in is {self.burn_in}; it must be less than rollout, {self.rollout}")
+        if self.stage == "matching" and not self.correlation:
+            raise ValueError("the matching stage trains similarity maps, and without correlation there are none")
+        if not 0 <= self.frozen_stages <= 6:
+            raise ValueError(f"frozen_stages is {self.frozen_stages}; it must lie between 0 and 6")
+        rates = ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip")
+        for name in (*rates, "iou", "boundary", "burn_in"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 

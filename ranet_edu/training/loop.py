@@ -34,8 +34,8 @@ from ranet_edu.training.batches import StepSampler, load_batches, to_device
 from ranet_edu.training.checkpoints import Checkpoints, StopSignals
 from ranet_edu.training.config import TrainingConfig, check_same_run
 from ranet_edu.training.log import CsvLog, plot_log
-from ranet_edu.training.losses import TERMS, RolloutLoss
-from ranet_edu.training.optimiser import build_optimiser, freeze_stages, rate_factor, set_rate
+from ranet_edu.training.losses import TERMS, MatchingLoss, RolloutLoss
+from ranet_edu.training.optimiser import build_optimiser, freeze, rate_factor, set_rate
 from ranet_edu.training.precision import keep_depthwise_in_float32
 from ranet_edu.video.fast import keep_freed_memory
 from ranet_edu.weights import save_weights
@@ -84,12 +84,12 @@ class Trainer:
     def _build(self, model: nn.Module) -> None:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         self.model = model.to(self.accelerator.device, memory_format=layout).train()
-        freeze_stages(self.model, self.config.frozen_stages)
+        freeze(self.model, self.config)
         if self.accelerator.device.type == "cpu":
             keep_depthwise_in_float32(self.model)
             keep_freed_memory()
         self.average = ModelEmaV3(self.model, self.config.average, use_warmup=True) if self.config.average else None
-        loss = RolloutLoss(self.model, self.config.iou, self.config.boundary, self.config.detach)
+        loss = build_loss(self.model, self.config)
         optimiser = build_optimiser(self.model, self.config)
         self.losses, self.optimiser = self.accelerator.prepare(loss, optimiser)
 
@@ -297,6 +297,13 @@ class Trainer:
                 self._export(self.config.out / "best.safetensors", **scores)
         self.model.train()
         self.accelerator.wait_for_everyone()
+
+
+def build_loss(model: nn.Module, config: TrainingConfig) -> nn.Module:
+    """What the stage minimises: the loss of the similarity maps, or that of the whole network's masks."""
+    if config.stage == "matching":
+        return MatchingLoss(model, config.iou)
+    return RolloutLoss(model, config.iou, config.boundary, config.detach, config.burn_in)
 
 
 def build_accelerator(config: TrainingConfig) -> Accelerator:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ranet_edu.datasets.samples import Sample
+from ranet_edu.model.baselines import MapsAlone
+from ranet_edu.model.ranet import RANet, Trace
 
 TERMS = ("loss", "bce", "iou")
 
@@ -57,25 +59,67 @@ class RolloutLoss(nn.Module):
     """The network and its loss as one module, so that `DistributedDataParallel` can wrap both.
 
     With T > 1 frames in a sample the network is fed its own probabilities as the next frame's previous mask, as it will
-    be in a video; `detach` stops the gradient there. Built in notebooks 07 (T = 1) and 08 (rollouts).
+    be in a video; `detach` stops the gradient there. Of a rollout's first frames up to `burn_in`, how many is drawn
+    anew each time, are only looked at, and the T - `burn_in` after them are learned from: the network meets the masks
+    that it makes itself late in a video, at the price of early ones. Built in notebooks 07 (T = 1) and 08 (rollouts).
     """
 
-    def __init__(self, model: nn.Module, iou: float = 0.0, boundary: float = 0.0, detach: bool = True) -> None:
+    def __init__(
+        self, model: nn.Module, iou: float = 0.0, boundary: float = 0.0, detach: bool = True, burn_in: int = 0
+    ) -> None:
         super().__init__()
-        self.model, self.iou, self.boundary, self.detach = model, iou, boundary, detach
+        self.model, self.iou, self.boundary, self.detach, self.burn_in = model, iou, boundary, detach, burn_in
 
     def forward(self, batch: Sample) -> Tensor:
         """A batched `Sample` -> `(B, 3)`: total, BCE and IoU loss (`TERMS`) of each sample, means over its frames."""
         template = self.model.encode_template(self.model.normalize(batch.template / 255))
-        previous, losses = batch.previous_masks, []
-        for time in range(batch.frames.shape[1]):
-            frames = self.model.normalize(batch.frames[:, time] / 255)
-            trace = self.model.trace(frames, template, batch.template_masks, previous)
+        start = int(torch.randint(self.burn_in + 1, ()))
+        previous, losses = self._look(batch, template, start), []
+        for time in range(start, start + batch.frames.shape[1] - self.burn_in):
+            trace = self._trace(batch, template, previous, time)
             previous = trace.probabilities.detach() if self.detach else trace.probabilities
-            losses.append(self._terms(trace.logits.float(), batch.true_masks[:, time], batch.valid[:, time]))
+            true, valid = batch.true_masks[:, time], batch.valid[:, time]
+            losses.append(_terms(trace.logits.float(), true, valid, self.iou, self.boundary))
         return torch.stack(losses).mean(0)
 
-    def _terms(self, logits: Tensor, true: Tensor, valid: Tensor) -> Tensor:
-        bce = binary_cross_entropy(logits, true, valid, self.boundary)
-        iou = soft_jaccard_loss(logits, true, valid)
-        return torch.stack([bce + self.iou * iou, bce, iou], dim=1)
+    @torch.no_grad()
+    def _look(self, batch: Sample, template: Tensor, count: int) -> Tensor:
+        """The masks after the first `count` frames."""
+        previous = batch.previous_masks
+        for time in range(count):
+            previous = self._trace(batch, template, previous, time).probabilities
+        return previous
+
+    def _trace(self, batch: Sample, template: Tensor, previous: Tensor, time: int) -> Trace:
+        frames = self.model.normalize(batch.frames[:, time] / 255)
+        return self.model.trace(frames, template, batch.template_masks, previous)
+
+
+class MatchingLoss(nn.Module):
+    """The loss of the similarity maps alone, by which the matching features learn what the decoder can't teach them.
+
+    A gradient that comes back through decoder, merge module and ranking does them no good: within 200 steps it undid a
+    third of what this loss had taught (model card). Built in notebook 07.
+    """
+
+    def __init__(self, model: RANet, iou: float = 0.0) -> None:
+        super().__init__()
+        self.maps, self.iou = MapsAlone(model), iou
+
+    def forward(self, batch: Sample) -> Tensor:
+        """A batched `Sample` -> `(B, 3)`, as `RolloutLoss` gives, of the masks at the size of the maps."""
+        template = self.maps.encode_template(self.maps.normalize(batch.template / 255))
+        losses = []
+        for time in range(batch.frames.shape[1]):
+            frames = self.maps.normalize(batch.frames[:, time] / 255)
+            logits = self.maps.logits(frames, template, batch.template_masks)
+            known = torch.cat([batch.true_masks[:, time], batch.valid[:, time, None]], dim=1).float()
+            small = F.adaptive_avg_pool2d(known, logits.shape[-2:])
+            losses.append(_terms(logits, small[:, :-1], small[:, -1], self.iou))
+        return torch.stack(losses).mean(0)
+
+
+def _terms(logits: Tensor, true: Tensor, valid: Tensor, iou: float, boundary: float = 0.0) -> Tensor:
+    cross_entropy = binary_cross_entropy(logits, true, valid, boundary)
+    jaccard = soft_jaccard_loss(logits, true, valid)
+    return torch.stack([cross_entropy + iou * jaccard, cross_entropy, jaccard], dim=1)

@@ -27,9 +27,22 @@ def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     return kind([{"params": p, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), p in groups.items()])
 
 
+def freeze(model: nn.Module, config: TrainingConfig) -> None:
+    """Lets what the run does not train keep its weights, without a gradient.
+
+    That is what `freeze_stages` says and, in stage "matching", all that follows the encoder.
+    """
+    freeze_stages(model, config.frozen_stages)
+    if config.stage == "matching":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name.startswith("encoder."))
+
+
 def freeze_stages(model: nn.Module, count: int) -> None:
-    """Lets the first `count` scales of the encoder's backbone keep their weights; no gradient is computed for them."""
-    if count:
+    """Lets the first `count` scales of the encoder's backbone keep their weights; of 6, the matching features too."""
+    if count > 5:
+        model.encoder.requires_grad_(False)
+    elif count:
         for module in (module for stage in model.encoder.backbone.stages()[:count] for module in stage):
             module.requires_grad_(False)
 

@@ -1,4 +1,7 @@
-"""The two stages of §4.1, each a set of defaults for the same loop: still images first, then video."""
+"""The stages of training, each a set of defaults for the same loop.
+
+§4.1 has two, still images first, then video. Ours begins with "matching": the matching features alone, on both.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ranet_edu.datasets.samples import STILLS_RECIPE, VIDEO_RECIPE, Mixture
 from ranet_edu.datasets.stills import StillPairs
 from ranet_edu.datasets.triplets import VideoTriplets
 from ranet_edu.model import RANet
+from ranet_edu.model.baselines import MapsAlone
 from ranet_edu.training.config import TrainingConfig
 from ranet_edu.training.loop import Validate, fit
 from ranet_edu.training.validation import DavisValidation
@@ -37,11 +41,11 @@ PAPER: dict[str, Any] = {
 # would hold a layer still for a thousand steps: hence the clipping.
 LITE: dict[str, Any] = {"preset": "lite", "precision": "bf16", "clip": 5.0}
 PRESETS = {"lite": LITE, "paper": PAPER}
-STAGES: dict[str, dict[str, Any]] = {"stills": {}, "video": {"rollout": 1}}
+STAGES: dict[str, dict[str, Any]] = {"matching": {"frozen_stages": 5}, "stills": {}, "video": {"rollout": 1}}
 
 
 def make_config(stage: str, preset: str = "lite", **choices: Any) -> TrainingConfig:
-    """The recipe of `stage` ("stills" or "video") for `preset` ("lite" or "paper"), with `choices` on top.
+    """The recipe of `stage` ("matching", "stills" or "video") for `preset` ("lite" or "paper"), with `choices` on top.
 
     Raises `ValueError` for an unknown stage, preset or a choice that makes no sense.
     """
@@ -72,13 +76,13 @@ def build_model(config: TrainingConfig) -> RANet:
 
 
 def build_samples(config: TrainingConfig) -> Dataset:
-    """The stage's samples: pairs made of stills, or those and triplets of video frames in one mixture.
+    """The stage's samples: pairs made of stills, or those and triplets of video frames, where given, in one mixture.
 
     Each part draws from its own seed, so that the mixture's choice says nothing about the sample chosen.
     """
     stills, davis = split_data(config)
     mixing, *seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
-    if config.stage == "stills":
+    if config.stage == "stills" or not davis:
         return _still_pairs(config, stills, seeds[0])
     parts: list[tuple[Dataset, float]] = [(_video_triplets(config, davis, seeds[1]), 1 - config.stills_share)]
     if stills and config.stills_share:
@@ -114,16 +118,21 @@ def split_data(config: TrainingConfig) -> tuple[list[Path], Path | None]:
     """
     roots = [Path(folder) for folder in config.data if (Path(folder) / "ImageSets").is_dir()]
     stills = [Path(folder) for folder in config.data if Path(folder) not in roots]
-    if config.stage == "video" and len(roots) != 1:
-        raise ValueError(f"the video stage needs one DAVIS root (a folder with ImageSets) in --data, not {len(roots)}")
+    if len(roots) > 1 or config.stage == "video" and not roots:
+        needed = f"the {config.stage} stage needs one DAVIS root (a folder with ImageSets) in --data"
+        raise ValueError(f"{needed}, not {len(roots)}")
     if config.stage == "stills" and not stills:
         raise ValueError("the stills stage needs at least one folder of stills in --data")
     return stills, roots[0] if roots else None
 
 
 def build_validation(config: TrainingConfig) -> Validate | None:
-    """J and F on the validation split, where DAVIS is among the data and validation is asked for."""
+    """J and F on the validation split, where DAVIS is among the data and validation is asked for.
+
+    In stage "matching" they are those of the similarity maps alone.
+    """
     _, davis = split_data(config)
     if not davis or not config.validate_every:
         return None
-    return DavisValidation(davis, config.validation_split, config.validation_frames, canvas=config.size)
+    validation = DavisValidation(davis, config.validation_split, config.validation_frames, canvas=config.size)
+    return (lambda model: validation(MapsAlone(model))) if config.stage == "matching" else validation

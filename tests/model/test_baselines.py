@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ranet_edu.model.baselines import MatchingBaseline, PropagationBaseline
+from ranet_edu.model.baselines import MapsAlone, MatchingBaseline, PropagationBaseline
+from ranet_edu.model.correlation import matching_logits
+from ranet_edu.model.ranet import RANet
+from ranet_edu.video.segmenter import VideoSegmenter
 
 SIZE = (64, 96)
 CELLS = (4, 6)  # at 1/16
@@ -188,3 +192,23 @@ def test_mistakes_are_named():
         MatchingBaseline("best")
     with pytest.raises(ValueError, match=r"frames has shape \(3, 64, 96\), but \(B, 3, H, W\) is needed"):
         MatchingBaseline().encode_template(torch.zeros(3, *SIZE))
+
+
+def test_maps_alone_say_what_the_networks_own_maps_say():
+    network = RANet.lite(weights=None).eval()
+    frames, masks = torch.randn(2, 3, *SIZE), torch.rand(2, 2, *SIZE)
+    with torch.inference_mode():
+        template = network.encode_template(frames)
+        maps = network.trace(frames, template, masks, masks).maps
+        said = MapsAlone(network)(frames, template, masks, masks)
+    logits = matching_logits(maps, masks, network.config.template_grid)
+    assert said.shape == masks.shape
+    torch.testing.assert_close(said, F.interpolate(logits.sigmoid(), size=SIZE, mode="bilinear"))
+
+
+def test_maps_alone_take_the_networks_place_in_the_video_loop():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 40, 60, 3), dtype="uint8")
+    mask = rng.integers(0, 2, (40, 60), dtype="uint8")
+    found = list(VideoSegmenter(MapsAlone(RANet.lite(weights=None, canvas=SIZE).eval())).segment(frames, mask))
+    assert [m.shape for m in found] == [(40, 60)] * 3 and set(found[2].ravel().tolist()) <= {0, 1}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from ranet_edu.model.correlation import similarity_maps
+from ranet_edu.model.correlation import matching_logits, similarity_maps
 
 
 @pytest.fixture
@@ -49,3 +51,37 @@ def test_both_sides_learn(template, features):
     template.requires_grad_(), features.requires_grad_()
     similarity_maps(template, features).square().sum().backward()
     assert template.grad.abs().sum() > 0 and features.grad.abs().sum() > 0
+
+
+def test_a_location_asks_the_template_pixels_that_it_resembles():
+    maps = 2 * torch.rand(2, 6, 4, 5) - 1
+    masks = torch.zeros(2, 3, 8, 12)  # a template pixel is 4 x 4 of these
+    masks[:, 0, :4, :4] = 1  # template pixel 0, all of it
+    masks[:, 1, 2:6, 8:] = 1  # half of the pixels 2 and 5; the third object is absent
+    found = matching_logits(maps, masks, (2, 3)).sigmoid()
+    for video in range(2):
+        for y in range(4):
+            for x in range(5):
+                votes = [math.exp(cosine / 0.05) for cosine in maps[video, :, y, x].tolist()]
+                answers = [votes[0] / sum(votes), (votes[2] + votes[5]) / 2 / sum(votes), 0]
+                assert found[video, :, y, x].tolist() == pytest.approx(answers, abs=1e-5)
+
+
+def test_what_maps_say_does_not_depend_on_the_order_of_template_pixels():
+    maps, masks, order = 2 * torch.rand(1, 6, 4, 5) - 1, torch.rand(1, 2, 2, 3), torch.randperm(6)
+    reordered = masks.flatten(2)[:, :, order].view_as(masks)
+    found = matching_logits(maps, masks, (2, 3))
+    torch.testing.assert_close(matching_logits(maps[:, order], reordered, (2, 3)), found, atol=1e-4, rtol=1e-4)
+
+
+def test_a_place_that_is_surely_wrong_still_learns():
+    maps = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).requires_grad_()
+    masks = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)  # all evidence is for the object, and the truth is background
+    F.binary_cross_entropy_with_logits(matching_logits(maps, masks, (1, 2)), torch.zeros(1, 1, 1, 1)).backward()
+    assert maps.grad.flatten().tolist() == pytest.approx([20, -20])
+
+
+def test_an_object_that_fills_the_template_or_is_not_in_it_has_finite_logits():
+    maps = 2 * torch.rand(1, 6, 4, 5) - 1
+    logits = matching_logits(maps, torch.stack([torch.ones(1, 2, 3), torch.zeros(1, 2, 3)], dim=1), (2, 3))
+    assert logits.isfinite().all() and (logits[:, 0] > 40).all() and (logits[:, 1] < -40).all()

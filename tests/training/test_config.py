@@ -31,6 +31,13 @@ def test_numbers_without_sense_are_refused_by_name(wrong):
         make_config("stills", out=Path("o"), data=(), **wrong)
 
 
+def test_choices_that_leave_nothing_to_learn_are_refused():
+    with pytest.raises(ValueError, match="burn_in is 2; it must be less than rollout, 2"):
+        make_config("video", out=Path("o"), data=(), rollout=2, burn_in=2)
+    with pytest.raises(ValueError, match="matching stage .* without correlation"):
+        make_config("matching", out=Path("o"), data=(), correlation=False)
+
+
 def test_a_run_may_be_continued_longer_and_elsewhere():
     before = make_config("stills", out=Path("o"), data=("/here/ccp", "/here/horses")).portable()
     check_same_run(before, make_config("stills", out=Path("p"), data=("/there/ccp", "/there/horses"), steps=9))

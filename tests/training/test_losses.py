@@ -3,10 +3,19 @@ import math
 import pytest
 import torch
 from scipy import ndimage
-from tiny_run import TinyNet, TinySamples
+from tiny_run import SmallestSizeSamples, TinyNet, TinySamples
+from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from ranet_edu.training.losses import RolloutLoss, binary_cross_entropy, boundary_weights, soft_jaccard_loss
+from ranet_edu.model import RANet
+from ranet_edu.model.baselines import MapsAlone
+from ranet_edu.training.losses import (
+    MatchingLoss,
+    RolloutLoss,
+    binary_cross_entropy,
+    boundary_weights,
+    soft_jaccard_loss,
+)
 
 
 @pytest.fixture
@@ -101,3 +110,86 @@ def test_detach_stops_the_gradient_between_frames_but_not_the_values():
         gradients.append(model.head[0].weight.grad)
     assert values[0] == values[1]
     assert not torch.allclose(gradients[0], gradients[1])
+
+
+def masks_after(model, batch, count):
+    """The model's masks `count` frames after the sample's previous mask."""
+    previous, template = batch.previous_masks, model.encode_template(batch.template / 255 - 0.5)
+    for time in range(count):
+        trace = model.trace(batch.frames[:, time] / 255 - 0.5, template, batch.template_masks, previous)
+        previous = trace.probabilities.detach()
+    return previous
+
+
+def test_burn_in_looks_at_up_to_so_many_frames_and_learns_from_those_after_them():
+    model, batch = TinyNet(), default_collate([TinySamples(rollout=4)[i] for i in range(2)])
+    expected = []
+    for start in range(3):
+        of_frames = {name: getattr(batch, name)[:, start : start + 2] for name in ("frames", "true_masks", "valid")}
+        rest = batch._replace(previous_masks=masks_after(model, batch, start), **of_frames)
+        expected.append(RolloutLoss(model)(rest))
+    drawn = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        terms = RolloutLoss(model, burn_in=2)(batch)
+        drawn.add(next(start for start in range(3) if torch.allclose(terms, expected[start])))
+    assert drawn == {0, 1, 2}
+
+
+def test_no_gradient_comes_from_the_frames_that_are_only_looked_at(monkeypatch):
+    batch, gradients = default_collate([TinySamples(rollout=2)[0]]), []
+    monkeypatch.setattr(torch, "randint", lambda high, size: torch.tensor(high - 1))  # looks at as many as it may
+    for burn_in in (0, 1):
+        model = TinyNet()
+        loss = RolloutLoss(model, detach=False, burn_in=burn_in)(batch)[:, 0].mean()
+        loss.backward()
+        gradients.append(model.head[0].weight.grad)
+    model = TinyNet()
+    last = {name: getattr(batch, name)[:, 1:] for name in ("frames", "true_masks", "valid")}
+    RolloutLoss(model)(batch._replace(previous_masks=masks_after(model, batch, 1), **last))[:, 0].mean().backward()
+    torch.testing.assert_close(gradients[1], model.head[0].weight.grad)
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+@pytest.fixture
+def small_batch():
+    return default_collate([SmallestSizeSamples(objects=2, rollout=2)[i] for i in range(2)])
+
+
+def test_the_matching_loss_is_that_of_the_maps_masks_at_their_size(small_batch):
+    model = RANet.lite(weights=None)
+    terms = MatchingLoss(model, iou=0.5)(small_batch)
+    maps, template = MapsAlone(model), model.encode_template(model.normalize(small_batch.template / 255))
+    losses = []
+    for time in range(2):
+        frames = model.normalize(small_batch.frames[:, time] / 255)
+        logits = maps.logits(frames, template, small_batch.template_masks)
+        assert logits.shape == (2, 2, 8, 12)
+        true = F.avg_pool2d(small_batch.true_masks[:, time], 8)
+        losses.append(binary_cross_entropy(logits, true, torch.ones(2, 8, 12)))
+    torch.testing.assert_close(terms[:, 1], torch.stack(losses).mean(0))
+    torch.testing.assert_close(terms[:, 0], terms[:, 1] + 0.5 * terms[:, 2])
+
+
+def test_the_matching_loss_does_not_count_void_pixels(small_batch):
+    model = RANet.lite(weights=None)
+    void = torch.zeros_like(small_batch.valid)
+    void[..., 32:, :] = 1
+    wrong = torch.where(void[:, :, None] > 0, 1 - small_batch.true_masks, small_batch.true_masks)
+    known = small_batch._replace(valid=1 - void)
+    loss = MatchingLoss(model, iou=1.0)
+    torch.testing.assert_close(loss(known), loss(known._replace(true_masks=wrong)))
+
+
+def test_the_matching_loss_teaches_features_to_tell_an_object_from_the_rest(small_batch):
+    torch.manual_seed(0)
+    model = RANet.lite(weights=None)
+    loss = MatchingLoss(model)
+    optimiser = torch.optim.Adam([*model.encoder.reduce.parameters(), *model.encoder.merge.parameters()], 3e-3)
+    losses = []
+    for _ in range(10):
+        losses.append(loss(small_batch)[:, 0].mean())
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < 0.8 * losses[0]

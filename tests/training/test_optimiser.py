@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_run import TinyNet
 
 from ranet_edu.model import RANet
-from ranet_edu.training.optimiser import build_optimiser, freeze_stages, rate_factor, set_rate
+from ranet_edu.training.optimiser import build_optimiser, freeze, freeze_stages, rate_factor, set_rate
 
 
 def test_the_backbone_learns_at_its_own_rate_and_only_convolution_weights_decay(tiny_config):
@@ -31,6 +33,19 @@ def test_frozen_stages_get_no_gradient_and_the_others_do(count):
     levels = model.encoder.backbone(torch.randn(1, 3, 64, 96))
     assert [level.requires_grad for level in levels] == [False] * count + [True] * (5 - count)
     assert all(p.requires_grad for name, p in model.named_parameters() if "backbone" not in name)
+
+
+def test_six_frozen_stages_are_the_whole_encoder(tiny_config):
+    model = RANet.lite(weights=None)
+    freeze(model, tiny_config(frozen_stages=6))
+    assert all(p.requires_grad != name.startswith("encoder.") for name, p in model.named_parameters())
+
+
+def test_the_matching_stage_trains_the_encoder_only_as_far_as_it_is_not_frozen(tiny_config):
+    model = RANet.lite(weights=None)
+    freeze(model, replace(tiny_config(frozen_stages=5), stage="matching"))
+    learning = {".".join(name.split(".")[:2]) for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"encoder.reduce", "encoder.merge"}
 
 
 def test_the_rate_rises_then_falls_along_half_a_cosine(tiny_config):

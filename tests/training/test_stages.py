@@ -34,6 +34,8 @@ def test_data_that_the_stage_cannot_do_without(draw_davis, draw_stills, tmp_path
         build_samples(make_config("stills", out=tmp_path, data=(davis,)))
     with pytest.raises(ValueError, match="video stage needs one DAVIS root"):
         build_samples(make_config("video", out=tmp_path, data=(stills,)))
+    with pytest.raises(ValueError, match="matching stage needs one DAVIS root .* not 2"):
+        build_samples(make_config("matching", out=tmp_path, data=(davis, davis)))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         build_samples(make_config("stills", out=tmp_path, data=(tmp_path / "nowhere",)))
 
@@ -111,3 +113,17 @@ def test_a_whole_stage_from_files_to_weights_that_load(video_config):
     with open(config.out / "validation.csv") as file:
         (row,) = csv.DictReader(file)
     assert row["step"] == "2" and 0 <= float(row["J&F"]) <= 1
+
+
+def test_the_matching_stage_improves_the_maps_and_leaves_the_rest(video_config):
+    config = replace(video_config, stage="matching", frozen_stages=5, steps=2, batch=2, warmup=0, average=0.0)
+    before = build_model(config).state_dict()
+    after = open_model(train(replace(config, validate_every=2, validation_frames=3))).state_dict()
+    changed = {name for name in before if not torch.equal(before[name].half(), after[name].half())}
+    assert changed and all(name.startswith(("encoder.reduce", "encoder.merge")) for name in changed)
+    assert (config.out / "validation.csv").is_file()
+
+
+def test_the_matching_stage_learns_from_stills_alone_as_well(video_config, draw_stills):
+    samples = build_samples(replace(video_config, stage="matching", data=(draw_stills(),)))
+    assert type(samples).__name__ == "StillPairs"
