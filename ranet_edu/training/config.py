@@ -86,6 +86,8 @@ class TrainingConfig:
             raise ValueError("the matching stage trains similarity maps, and without correlation there are none")
         if not 0 <= self.frozen_stages <= 6:
             raise ValueError(f"frozen_stages is {self.frozen_stages}; it must lie between 0 and 6")
+        if self.stage == "matching" and self.frozen_stages == 6:
+            raise ValueError("frozen_stages is 6; in the matching stage that leaves nothing to learn")
         rates = ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip")
         for name in (*rates, "iou", "boundary", "burn_in"):
             if getattr(self, name) < 0:

@@ -36,6 +36,8 @@ def test_choices_that_leave_nothing_to_learn_are_refused():
         make_config("video", out=Path("o"), data=(), rollout=2, burn_in=2)
     with pytest.raises(ValueError, match="matching stage .* without correlation"):
         make_config("matching", out=Path("o"), data=(), correlation=False)
+    with pytest.raises(ValueError, match="frozen_stages is 6; .* nothing to learn"):
+        make_config("matching", out=Path("o"), data=(), frozen_stages=6)
 
 
 def test_a_run_may_be_continued_longer_and_elsewhere():
