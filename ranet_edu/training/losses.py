@@ -73,7 +73,7 @@ class RolloutLoss(nn.Module):
     def forward(self, batch: Sample) -> Tensor:
         """A batched `Sample` -> `(B, 3)`: total, BCE and IoU loss (`TERMS`) of each sample, means over its frames."""
         template = self.model.encode_template(self.model.normalize(batch.template / 255))
-        start = int(torch.randint(self.burn_in + 1, ()))
+        start = int(torch.randint(self.burn_in + 1, ())) if self.burn_in else 0  # leaves a caller's random state alone
         previous, losses = self._look(batch, template, start), []
         for time in range(start, start + batch.frames.shape[1] - self.burn_in):
             trace = self._trace(batch, template, previous, time)

@@ -193,3 +193,11 @@ def test_the_matching_loss_teaches_features_to_tell_an_object_from_the_rest(smal
         losses[-1].backward()
         optimiser.step()
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_without_burn_in_a_callers_random_state_is_left_alone():
+    batch, before = default_collate([TinySamples(rollout=2)[0]]), torch.random.get_rng_state()
+    model = TinyNet()
+    torch.random.set_rng_state(before)
+    RolloutLoss(model)(batch)
+    assert torch.equal(torch.random.get_rng_state(), before)
