@@ -6,9 +6,13 @@ similarity maps, skip features or the output of another block. Built in notebook
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+FEW_PIXELS = 1024  # PyTorch normalises smaller channels_last maps in another way, in bfloat16 10 to 40 times as slow
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -25,8 +29,8 @@ class InstanceNorm(nn.InstanceNorm2d):
         if x.device.type != "cpu":
             return super().forward(x)
         # Groups of one channel are instances: the same numbers, which PyTorch computes 4 to 10 times as fast on a CPU.
-        if x.requires_grad:
-            x = x.contiguous()  # the gradient is 5 to 20 times as fast where a channel's pixels lie side by side
+        if x.requires_grad or x.shape[-2:].numel() < FEW_PIXELS:
+            x = x.contiguous()  # a channel's pixels side by side: then the gradient is 5 to 20 times as fast, too
         return F.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
 
 
@@ -102,4 +106,16 @@ def upsample(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool)
     """
     if tuple(x.shape[-2:]) == tuple(size):
         return x
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        # The same as two matrix products, which PyTorch computes 3 to 5 times as fast for this type.
+        rows, columns = (_interpolation(old, new, align_corners) for old, new in zip(x.shape[-2:], size, strict=True))
+        return (rows @ x) @ columns.t()
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve gradients, too
+def _interpolation(old: int, new: int, align_corners: bool) -> Tensor:
+    """The matrix, (new, old), that interpolates `old` values to `new`, in bfloat16."""
+    unit = torch.eye(old)[None]
+    return F.interpolate(unit, size=new, mode="linear", align_corners=align_corners)[0].t().bfloat16().contiguous()

@@ -36,7 +36,7 @@ from ranet_edu.training.config import TrainingConfig, check_same_run
 from ranet_edu.training.log import CsvLog, plot_log
 from ranet_edu.training.losses import TERMS, MatchingLoss, RolloutLoss
 from ranet_edu.training.optimiser import build_optimiser, freeze, rate_factor, set_rate
-from ranet_edu.training.precision import keep_depthwise_in_float32
+from ranet_edu.training.precision import hasten_frozen_backbone, keep_depthwise_in_float32
 from ranet_edu.video.fast import keep_freed_memory
 from ranet_edu.weights import save_weights
 
@@ -89,6 +89,7 @@ class Trainer:
             keep_depthwise_in_float32(self.model)
             keep_freed_memory()
         self.average = ModelEmaV3(self.model, self.config.average, use_warmup=True) if self.config.average else None
+        hasten_frozen_backbone(self.model)
         loss = build_loss(self.model, self.config)
         optimiser = build_optimiser(self.model, self.config)
         self.losses, self.optimiser = self.accelerator.prepare(loss, optimiser)

@@ -22,10 +22,15 @@ def boundary_weights(true: Tensor, strength: float, radius: int = 4) -> Tensor:
 
     `true` `(B, N, H, W)` in [0, 1]. The band is the mask dilated minus the mask eroded. Built in notebook 07.
     """
-    side = 2 * radius + 1
-    dilated = F.max_pool2d(true, side, stride=1, padding=radius)
-    eroded = -F.max_pool2d(-true, side, stride=1, padding=radius)
+    dilated, eroded = _largest_around(true, radius), -_largest_around(-true, radius)
     return 1 + strength * (dilated - eroded)
+
+
+def _largest_around(x: Tensor, radius: int) -> Tensor:
+    """The largest value within `radius` rows and columns of each: rows first, which takes a fifth of the time."""
+    side = 2 * radius + 1
+    rows = F.max_pool2d(x, (side, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, radius))
 
 
 def binary_cross_entropy(logits: Tensor, true: Tensor, valid: Tensor, boundary: float = 0.0) -> Tensor:

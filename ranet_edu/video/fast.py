@@ -2,9 +2,9 @@
 
 Training needs the network as the paper draws it; a copy that never learns does not. Its batch norms, frozen, are a
 scale and a shift that the convolution before them can take over. Its backbone's convolutions read their pixels in the
-order that suits the processor, others multiply less. On a CPU maps that are zero are left out, and objects are decoded
-one by one, so that what is at hand stays in the cache. Numbers change by rounding alone, unless a shorter number format
-is asked for.
+order that suits the processor, and on a CPU their weights lie in its order once for all; others multiply less. On a CPU
+maps that are zero are left out, and objects are decoded one by one, so that what is at hand stays in the cache. Numbers
+change by rounding alone, unless a shorter number format is asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ctypes
 import itertools
 import platform
 import warnings
+from functools import lru_cache, reduce
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -25,11 +26,14 @@ from ranet_edu.model.blocks import upsample
 from ranet_edu.model.decoder import Decoder, MergeModule
 from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.model.ranet import RANet
+from ranet_edu.model.ranking import RankingAttention
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc allows no more
 WINOGRAD_CHANNELS = 8  # convolutions of fewer are bound by memory, not by arithmetic
+WINOGRAD_PIXELS = 1024  # on smaller maps Winograd's algorithm transforms weights most of the time
+PACKED_TYPES = (torch.float32, torch.bfloat16)  # that oneDNN computes in on a CPU
 NARROW_CHANNELS = 64  # 1x1 convolutions of no more are faster as a matrix product
 
 
@@ -49,7 +53,7 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
         raise ValueError(f"compile is for CUDA; the model is on {device}, where it costs a minute and gains nothing")
     ready = copy.deepcopy(model).eval().requires_grad_(False)
     if isinstance(ready.encoder.backbone, TimmBackbone):
-        fold_batch_norms(ready.encoder.backbone)
+        hasten_backbone(ready.encoder.backbone, dtype)
         ready.encoder.to(memory_format=torch.channels_last)
     elif device == "cuda":
         ready.to(memory_format=torch.channels_last)
@@ -82,6 +86,15 @@ def _compiled(forward: object) -> object:
     return torch.compile(forward, mode="reduce-overhead", dynamic=False)
 
 
+def hasten_backbone(backbone: TimmBackbone, dtype: torch.dtype) -> None:
+    """Change `backbone`, in place, so that it computes the same sooner, in `dtype`, and can't be trained."""
+    fold_batch_norms(backbone)
+    backbone.to(dtype, memory_format=torch.channels_last)
+    if next(backbone.parameters()).device.type == "cpu":
+        pad_less(backbone)
+        pack_weights(backbone)
+
+
 def fold_batch_norms(backbone: nn.Module) -> None:
     """Put each frozen batch norm into the convolution before it, in place; its activation stays where it was.
 
@@ -96,16 +109,34 @@ def fold_batch_norms(backbone: nn.Module) -> None:
 
 def move_less(network: RANet) -> None:
     """Change `network`, in place, so that less goes to and from memory, which a CPU waits for."""
+    network.ranking.__class__ = RowwiseRanking
     network.decoder.__class__ = ObjectByObject
     network.merge.__class__ = NonZeroMerge
     for module in (*network.merge.modules(), *network.decoder.modules()):
         if type(module) is nn.Conv2d and _is_narrow(module):
             module.__class__ = NarrowConv2d
-    for module in network.encoder.backbone.modules():
-        if type(module) is Conv2dSame and module.stride == (2, 2) and module.kernel_size in ((3, 3), (5, 5)):
-            module.__class__ = UnpaddedConv2d
-            wide = F.pad(module.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
-            module.register_buffer("wide", wide, persistent=False)
+
+
+class RowwiseRanking(RankingAttention):
+    """Ranking attention whose maps are swapped first and pooled then: the maxima are those of whole rows of numbers.
+
+    PyTorch's own adaptive pooling visits every window of every map, and remembers where its maximum was.
+    """
+
+    def _swap(self, maps: Tensor) -> Tensor:
+        size = maps.shape[-2:]
+        swapped = maps.flatten(2).transpose(1, 2).contiguous().unflatten(1, size)  # (B, H, W, H0*W0)
+        for axis, places in enumerate(_windows(old, new) for old, new in zip(size, self.grid, strict=True)):
+            swapped = reduce(torch.maximum, (swapped.index_select(1 + axis, place) for place in places))
+        return swapped.flatten(1, 2).unflatten(2, self.grid)
+
+
+@lru_cache(maxsize=64)
+def _windows(old: int, new: int) -> list[Tensor]:
+    """Where the `new` windows of adaptive pooling over `old` places begin, their second places, their third, ..."""
+    edges = [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
+    longest = max(end - start for start, end in edges)
+    return [torch.tensor([min(start + k, end - 1) for start, end in edges]) for k in range(longest)]
 
 
 class ObjectByObject(Decoder):
@@ -156,6 +187,15 @@ def _is_narrow(conv: nn.Conv2d) -> bool:
     return plain and max(conv.in_channels, conv.out_channels) <= NARROW_CHANNELS
 
 
+def pad_less(backbone: nn.Module) -> None:
+    """Change convolutions of `backbone`, in place, so that no padded copy of their input is needed."""
+    for module in backbone.modules():
+        if type(module) is Conv2dSame and module.stride == (2, 2) and module.kernel_size in ((3, 3), (5, 5)):
+            module.__class__ = UnpaddedConv2d
+            wide = F.pad(module.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
+            module.register_buffer("wide", wide, persistent=False)
+
+
 class UnpaddedConv2d(Conv2dSame):
     """A convolution of stride 2 that is padded as in TensorFlow, at the right and at the bottom first.
 
@@ -180,6 +220,78 @@ def multiply_less(network: RANet) -> None:
             module.__class__ = WinogradConv2d
 
 
+class PackedConv2d(nn.Conv2d):
+    """A convolution with its weights in oneDNN's order, and with the ReLU6 that follows it, if one does.
+
+    PyTorch would bring them into that order in every call, which for the small maps of a deep layer takes longer than
+    the convolution. Which order is best depends on the map's size: they are packed for the first that comes, and anew
+    for another. margin: its padding. then: what follows.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _packed_convolution(self, x)
+
+
+class PackedUnpaddedConv2d(UnpaddedConv2d):
+    """An `UnpaddedConv2d` with packed weights; see `PackedConv2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            x = super().forward(x)
+            return F.relu6(x) if self.then == RELU6 else x
+        return _packed_convolution(self, x)
+
+
+NOTHING, RELU6 = ("none", []), ("hardtanh", [0.0, 6.0])  # as oneDNN calls them, with their parameters
+
+
+def _packed_convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """What torch.compile makes of a convolution on CPUs; there is no public function for it."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    shape = conv.margin, conv.stride, conv.dilation, conv.groups
+    if conv.packed_for != x.shape:
+        weight = conv.wide if isinstance(conv, UnpaddedConv2d) else conv.weight
+        conv.packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
+        conv.packed_for = x.shape
+    return torch.ops.mkldnn._convolution_pointwise(x, conv.packed, conv.bias, *shape, *conv.then, "")
+
+
+def pack_weights(backbone: nn.Module) -> None:
+    """Pack the weights of the convolutions of `backbone`, in place, and put each ReLU6 into the one before it.
+
+    In the types that oneDNN computes in, where it is at hand; else nothing changes.
+    """
+    if next(backbone.parameters()).dtype not in PACKED_TYPES or not can_pack():
+        return
+    for block in list(backbone.modules()):
+        children = list(block.named_children())
+        for (_, conv), (name, after) in itertools.zip_longest(children, children[1:], fillvalue=("", None)):
+            if type(conv) in (nn.Conv2d, UnpaddedConv2d):
+                joined = isinstance(after, nn.ReLU6)
+                _pack(conv, RELU6 if joined else NOTHING)
+                if joined:
+                    setattr(block, name, nn.Identity())
+
+
+def _pack(conv: nn.Conv2d, then: tuple[str, list[float]]) -> None:
+    unpadded = type(conv) is UnpaddedConv2d
+    conv.margin = [conv.kernel_size[0] // 2] * 2 if unpadded else list(conv.padding)
+    conv.then, conv.packed_for = then, None
+    conv.__class__ = PackedUnpaddedConv2d if unpadded else PackedConv2d
+
+
+@lru_cache(maxsize=1)
+def can_pack() -> bool:
+    """Whether this PyTorch computes with packed weights and gets the same: not all do, and what does isn't public."""
+    conv, x = nn.Conv2d(8, 8, 3, padding=1).requires_grad_(False), torch.linspace(-1, 1, 8 * 16).view(1, 8, 4, 4)
+    expected = conv(x)
+    try:
+        _pack(conv, NOTHING)
+        return torch.allclose(conv(x), expected, atol=1e-4)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+
+
 class WinogradConv2d(nn.Conv2d):
     """A 3x3 convolution by Winograd's algorithm, which needs a fifth of the multiplications (Lavin and Gray, 2016).
 
@@ -188,7 +300,7 @@ class WinogradConv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if x.dtype != torch.float32:  # autocast
+        if x.dtype != torch.float32 or x.shape[-2:].numel() < WINOGRAD_PIXELS:  # autocast; small maps
             return super()._conv_forward(x, weight, bias)
         weight = weight.contiguous()
         images = x.contiguous().split(1)  # NNPACK is slow on a batch of several

@@ -122,3 +122,28 @@ def test_upsample_with_corners_aligned_keeps_them():
 def test_upsample_without_corners_aligned_keeps_centres():
     line = upsample(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2), (1, 4), align_corners=False)
     torch.testing.assert_close(line.flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_upsampling_in_bfloat16_differs_by_its_rounding(align_corners):
+    """As the interpolation in float32 does, gradient included; a constant map stays one."""
+    x = torch.randn(2, 3, 5, 8).bfloat16()
+    wish = torch.randn(2, 3, 11, 16)
+    found, exact = x.clone().requires_grad_(), x.float().requires_grad_()
+    ours = upsample(found, (11, 16), align_corners)
+    theirs = F.interpolate(exact, (11, 16), mode="bilinear", align_corners=align_corners)
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.float(), theirs, atol=0.03, rtol=0.02)
+    (ours.float() * wish).sum().backward()
+    (theirs * wish).sum().backward()
+    torch.testing.assert_close(found.grad.float(), exact.grad, atol=0.1, rtol=0.02)
+    constant = upsample(torch.full((1, 1, 4, 6), 3.0, dtype=torch.bfloat16), (9, 13), align_corners)
+    assert (constant - 3).abs().max() <= 2**-6
+
+
+def test_matrices_of_upsampling_serve_gradients_after_inference():
+    with torch.inference_mode():
+        upsample(torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16), (7, 9), True)
+    x = torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16, requires_grad=True)
+    upsample(x, (7, 9), True).sum().backward()
+    assert x.grad.float().sum().item() == pytest.approx(63, abs=0.5)

@@ -18,16 +18,23 @@ from ranet_edu.model import RANet, RANetConfig
 from ranet_edu.model.baselines import MatchingBaseline
 from ranet_edu.model.decoder import MergeModule
 from ranet_edu.model.encoder import TimmBackbone
+from ranet_edu.video import fast as fast_module
 from ranet_edu.video.fast import (
     NarrowConv2d,
     NonZeroMerge,
     OneChannelConv2d,
+    PackedConv2d,
+    PackedUnpaddedConv2d,
+    RowwiseRanking,
     UnpaddedConv2d,
     WinogradConv2d,
+    can_pack,
     fast_copy,
     fold_batch_norms,
+    hasten_backbone,
     keep_freed_memory,
-    move_less,
+    pack_weights,
+    pad_less,
 )
 from ranet_edu.video.segmenter import VideoSegmenter
 
@@ -137,7 +144,7 @@ def test_no_batch_norm_is_left():
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 18)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 38)])
 def test_winograd_is_a_convolution(bias, batch, size):
     if not torch._nnpack_available():
         pytest.skip("this PyTorch has no NNPACK")
@@ -171,9 +178,50 @@ def test_a_wider_kernel_replaces_padding_on_one_side(kernel, size):
     x = torch.randn(2, padded.in_channels, *size)
     with torch.no_grad():
         expected = padded(x)
-        move_less(network)
+        pad_less(network.encoder.backbone)
         assert type(padded) is UnpaddedConv2d
         torch.testing.assert_close(padded(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Conv2dSame, nn.Conv2d])
+@pytest.mark.parametrize("size", [(8, 12), (7, 12), (1, 1)])
+def test_packed_weights_and_the_relu6_are_what_they_were(kind, size):
+    if not can_pack():
+        pytest.skip("this PyTorch has no packed convolutions")
+    plain = nn.Sequential(kind(4, 16, 3, stride=2, padding=0 if kind is Conv2dSame else 1), nn.ReLU6())
+    packed = copy.deepcopy(plain)
+    pad_less(packed)
+    pack_weights(packed)
+    assert type(packed[0]) is (PackedUnpaddedConv2d if kind is Conv2dSame else PackedConv2d)
+    assert type(packed[1]) is nn.Identity
+    with torch.no_grad():
+        for x in (20 * torch.randn(2, 4, *size), 20 * torch.randn(1, 4, 6, 8)):  # packed anew for another size
+            expected = plain(x)
+            assert expected.min() == 0 and expected.max() == 6
+            torch.testing.assert_close(packed(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_packing_the_backbone_computes_the_same(network, monkeypatch):
+    if not isinstance(network.encoder.backbone, TimmBackbone):
+        pytest.skip("a ResNet's weights are not packed")
+    twins = [copy.deepcopy(network.encoder.backbone) for _ in range(2)]
+    hasten_backbone(twins[0], torch.float32)
+    monkeypatch.setattr(fast_module, "can_pack", lambda: False)
+    hasten_backbone(twins[1], torch.float32)
+    assert not any(isinstance(module, PackedConv2d) for module in twins[1].modules())
+    x = torch.randn(1, 3, 64, 112)
+    with torch.no_grad():
+        for packed, plain in zip(*(twin(x) for twin in twins), strict=True):
+            torch.testing.assert_close(packed, plain, atol=1e-4 * plain.abs().max().item(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(32, 56), (15, 27), (4, 7), (1, 1)])
+def test_pooling_by_rows_is_adaptive_pooling(size):
+    ranking = RANet.lite(weights=None).ranking
+    maps = torch.randn(2, 405, *size)
+    expected = ranking._swap(maps)
+    ranking.__class__ = RowwiseRanking
+    assert torch.equal(ranking._swap(maps), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 30)])
