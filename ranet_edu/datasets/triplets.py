@@ -5,7 +5,8 @@ Stage 2 of the paper's training (section 3.5). Built in notebook 08.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,16 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from ranet_edu.datasets.augment import CAMERA_RANGE, Placement, Pose, PoseRange, mask_box, nearby_pose, random_pose
+from ranet_edu.datasets.augment import (
+    CAMERA_RANGE,
+    Box,
+    Placement,
+    Pose,
+    PoseRange,
+    mask_box,
+    nearby_pose,
+    random_pose,
+)
 from ranet_edu.datasets.davis import DavisDataset, DavisSequence
 from ranet_edu.datasets.samples import (
     DISTRACTOR,
@@ -34,6 +44,7 @@ from ranet_edu.datasets.stills import shuffled
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
 DOUBLE = 0.6  # how often the object's double stands beside it in a transplanted scene
+TWIN = 0.4  # how often what goes past looks like the object
 
 
 @lru_cache(maxsize=128)
@@ -57,23 +68,25 @@ class VideoTriplets(Dataset):
 
     davis: a `DavisDataset` (or any sequence of `DavisSequence`s), or DAVIS's root folder, of which `split` of `year`
     is read. size: the canvas (H, W). objects: N; of a video with more, N are chosen at random and the rest are
-    distractors, of one with fewer the last masks stay empty. transplant: the probability that the objects are cut out
-    and put before a frame of another video, whose own objects are distractors then, often with a double beside them:
-    a network that learned the few videos by heart is wrong there. rollout: T frames, 1 to 3 frames apart, forwards or
-    backwards in time. max_interval: the previous mask is of a frame at most so many frames from the current one.
-    length: samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends
-    on `seed` and i alone, whatever the number of workers.
+    distractors, of one with fewer the last masks stay empty (but see transplant). transplant: the probability that the
+    objects are cut out and put before a frame of another video, whose own objects are distractors then, often with a
+    double beside them, an object as well where there are fewer than N: a network that learned the few videos by heart
+    is wrong there. passing: the probability that something, often the object's double, goes past in front of the
+    objects while the rollout lasts, and may hide them. rollout: T frames, 1 to 3 frames apart, forwards or backwards in
+    time. max_interval: the previous mask is of a frame at most so many frames from the current one. length: samples in
+    one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed` and i alone,
+    whatever the number of workers.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
-                 recipe: Recipe = VIDEO_RECIPE) -> None:
+                 passing: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
-        self.seed, self.transplant, self.recipe = seed, transplant, recipe
+        self.seed, self.transplant, self.passing, self.recipe = seed, transplant, passing, recipe
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -90,6 +103,8 @@ class VideoTriplets(Dataset):
                   *(video_scene(video, frame, chosen, later, self.objects) for frame in frames)]
         if len(self.videos) > 1 and rng.random() < self.transplant:
             scenes = self._transplanted(rng, video, scenes)
+        if self.passing and rng.random() < self.passing:
+            scenes = self._passed(rng, video, scenes)
         return make_sample(rng, scenes[0], scenes[1], scenes[2:], self.size, self.recipe)
 
     def triplet(self, index: int) -> Triplet:
@@ -104,12 +119,26 @@ class VideoTriplets(Dataset):
         return Triplet(video, template, previous, frames, chosen)
 
     def _transplanted(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
-        """The same moments in the surroundings of another video; the double, if there is one, behind the objects."""
+        """The same moments in the surroundings of another video; the double, if there is one, behind the objects.
+
+        Where there is room for one more object, the double is it.
+        """
         others = [number for number in range(len(self.videos)) if self.videos[number].name != video.name]
         ground = self.videos[rng.choice(others)]
-        doubles = _doubles(rng, scenes[0]) if rng.random() < DOUBLE else [[], []]
+        doubles = _doubles(rng, scenes[0], self.objects) if rng.random() < DOUBLE else [[], []]
         first, later = ([_surroundings(rng, ground, scenes[0].size), *double] for double in doubles)
         return [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
+
+    def _passed(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
+        """The same moments with something that goes past, before the objects, from the previous mask's frame on."""
+        box = scene_box(scenes[1])
+        if box is None:
+            return scenes
+        actor = video if rng.random() < TWIN else self.videos[int(rng.integers(len(self.videos)))]
+        frame, (label, *_) = self._template(rng, actor)
+        thing = _passer(rng, video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1), box)
+        later = (in_front(scene, thing, point) for scene, point in zip(scenes[1:], _way(rng, box), strict=False))
+        return [scenes[0], *later]
 
     def _template(self, rng: np.random.Generator, video: DavisSequence) -> tuple[int, list[int]]:
         """A frame that shows some object, and up to N of the objects it shows (some frames are empty)."""
@@ -170,9 +199,14 @@ def _surroundings(rng: np.random.Generator, video: DavisSequence, size: tuple[in
     return replace(layer, placement=replace(layer.placement, scene_point=middle, scale=scale))
 
 
-def _doubles(rng: np.random.Generator, scene: Scene) -> list[list[Layer]]:
-    """The first object of a `video_scene` once more, near its place: layers for this scene and for later ones."""
+def _doubles(rng: np.random.Generator, scene: Scene, objects: int) -> list[list[Layer]]:
+    """The first object of a `video_scene` once more, near its place: layers for this scene and for later ones.
+
+    A distractor, or an object where the scene has fewer than `objects`.
+    """
     (layer,) = scene.layers
+    shown = sum(slot != DISTRACTOR for slot in layer.slots)
+    slot = shown if shown < objects else DISTRACTOR
     mask, around = _core(layer.masks[0]), scene_box(scene)
     box = mask_box(mask > 0)
     if box is None or around is None:
@@ -181,9 +215,37 @@ def _doubles(rng: np.random.Generator, scene: Scene) -> list[list[Layer]]:
     point = np.array([around[0] + around[2], around[1] + around[3]]) / 2 + _step_aside(rng) * size
     extent = (box[2] - box[0], box[3] - box[1])
     placement = Placement(tuple(point.tolist()), ((box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2), extent)
-    double = replace(layer, masks=mask[None], slots=(DISTRACTOR,), placement=placement, cut_out=True)
+    double = replace(layer, masks=mask[None], slots=(slot,), placement=placement, cut_out=True)
     first = random_pose(rng, VIDEO_RANGE)
     return [[replace(double, pose=first)], [replace(double, pose=nearby_pose(rng, first, 0.3))]]
+
+
+def _passer(rng: np.random.Generator, scene: Scene, beside: Box) -> Layer:
+    """The object of a `video_scene` as a distractor, cut out, about as large as what fills the box `beside`."""
+    (layer,) = scene.layers
+    mask = _core(layer.masks[0])
+    left, top, right, bottom = mask_box(layer.masks[0] > 0)
+    scale = math.exp(rng.uniform(-0.7, 0.3)) * math.sqrt(
+        (beside[2] - beside[0]) * (beside[3] - beside[1]) / ((right - left) * (bottom - top))
+    )
+    placement = Placement((0, 0), ((left + right - 1) / 2, (top + bottom - 1) / 2), (right - left, bottom - top), scale)
+    return replace(layer, masks=mask[None], slots=(DISTRACTOR,), placement=placement, cut_out=True)
+
+
+def _way(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]]:
+    """Points, one for each moment, on a straight way from somewhere at the box to somewhere beyond."""
+    size = np.array([box[2] - box[0], box[3] - box[1]])
+    point = np.array([box[0] + box[2], box[1] + box[3]]) / 2 + rng.uniform((-1.2, -0.4), (1.2, 0.4)) * size
+    step = rng.uniform((-0.4, -0.1), (0.4, 0.1)) * size
+    while True:
+        yield tuple(point.tolist())
+        point = point + step
+
+
+def in_front(scene: Scene, thing: Layer, point: tuple[float, float]) -> Scene:
+    """The scene with one more thing in front of all others, its middle at `point`."""
+    placed = replace(thing, placement=replace(thing.placement, scene_point=point))
+    return replace(scene, layers=[*scene.layers, placed])
 
 
 def _step_aside(rng: np.random.Generator) -> np.ndarray:

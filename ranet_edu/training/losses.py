@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ranet_edu.datasets.samples import Sample
 from ranet_edu.model.baselines import MapsAlone
 from ranet_edu.model.ranet import RANet, Trace
+from ranet_edu.video.segmenter import combine_objects
 
 TERMS = ("loss", "bce", "iou")
 
@@ -64,9 +65,10 @@ class RolloutLoss(nn.Module):
     """The network and its loss as one module, so that `DistributedDataParallel` can wrap both.
 
     With T > 1 frames in a sample the network is fed its own probabilities as the next frame's previous mask, as it will
-    be in a video; `detach` stops the gradient there. Of a rollout's first frames up to `burn_in`, how many is drawn
-    anew each time, are only looked at, and the T - `burn_in` after them are learned from: the network meets the masks
-    that it makes itself late in a video, at the price of early ones. Built in notebooks 07 (T = 1) and 08 (rollouts).
+    be in a video, where objects compete; `detach` stops the gradient there. Of a rollout's first frames up to
+    `burn_in`, how many is drawn anew each time, are only looked at, and the T - `burn_in` after them are learned from:
+    the network meets the masks that it makes itself late in a video, at the price of early ones. Built in notebooks 07
+    (T = 1) and 08 (rollouts).
     """
 
     def __init__(
@@ -82,7 +84,8 @@ class RolloutLoss(nn.Module):
         previous, losses = self._look(batch, template, start), []
         for time in range(start, start + batch.frames.shape[1] - self.burn_in):
             trace = self._trace(batch, template, previous, time)
-            previous = trace.probabilities.detach() if self.detach else trace.probabilities
+            masks = combine_objects(trace.probabilities, "maximum")
+            previous = masks.detach() if self.detach else masks
             true, valid = batch.true_masks[:, time], batch.valid[:, time]
             losses.append(_terms(trace.logits.float(), true, valid, self.iou, self.boundary))
         return torch.stack(losses).mean(0)
@@ -92,7 +95,7 @@ class RolloutLoss(nn.Module):
         """The masks after the first `count` frames."""
         previous = batch.previous_masks
         for time in range(count):
-            previous = self._trace(batch, template, previous, time).probabilities
+            previous = combine_objects(self._trace(batch, template, previous, time).probabilities, "maximum")
         return previous
 
     def _trace(self, batch: Sample, template: Tensor, previous: Tensor, time: int) -> Trace:

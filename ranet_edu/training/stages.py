@@ -107,6 +107,7 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> VideoTrip
         max_interval=config.max_interval,
         seed=seed,
         transplant=config.transplant,
+        passing=config.passing,
         recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )
 

@@ -242,18 +242,18 @@ class FrameError(ValueError):
 
 
 def combine_objects(probabilities: Tensor, how: str) -> Tensor:
-    """Let N objects compete for each pixel: (N, H, W) in [0, 1], one by one -> (N, H, W) that sum to at most 1.
+    """Let N objects compete for each pixel: (..., N, H, W) in [0, 1], one by one -> the same, of a sum of at most 1.
 
     "softmax" is the softmax over the objects' logits and a background of logit 0 (§3.3). "maximum" keeps the highest of
     the objects' probabilities, of equal ones the first, and sets the others to zero (released code).
     """
-    if len(probabilities) == 1:
+    if probabilities.shape[-3] == 1:
         return probabilities
     if how == "maximum":
-        best = probabilities.argmax(0, keepdim=True)
-        return torch.zeros_like(probabilities).scatter(0, best, probabilities.gather(0, best))
+        best = probabilities.argmax(-3, keepdim=True)
+        return torch.zeros_like(probabilities).scatter(-3, best, probabilities.gather(-3, best))
     logits = torch.logit(probabilities, eps=1e-6)
-    return F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(0)[1:]
+    return F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(-3)[..., 1:, :, :]
 
 
 def _fetch(label_maps: Iterator[Tensor], cuda: bool) -> Iterator[np.ndarray]:

@@ -134,6 +134,21 @@ class TestTransplanted:
         for before, scene in zip(plain, doubled, strict=True):
             assert (self.seen(before).masks == self.seen(scene).masks).all()
 
+    def test_a_double_is_the_object_that_a_video_lacks(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(triplets_module, "DOUBLE", 1)
+        videos = triplets(davis, objects=2)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 2) for frame in (0, 7, 8)]
+        seen = 0  # now and then it stands outside of the frame
+        for seed in range(8):
+            moved = videos._transplanted(np.random.default_rng(seed), leaving, scenes)
+            assert [[layer.slots for layer in scene.layers if layer.cut_out] for scene in moved] == [[(1,), (0,)]] * 3
+            for view in map(self.seen, moved):
+                if view.masks[1].sum() > 300:
+                    assert np.abs(np.median(view.image[view.masks[1]], axis=0) - (250, 40, 40)).max() < 20
+                    seen += 1
+        assert seen > 5
+
     def test_one_video_stays_where_it_is(self, davis: Path) -> None:
         alone = [DavisDataset(davis, year="2017", split="train")["leaving"]]
         samples = [VideoTriplets(alone, size=CANVAS, transplant=share)[3] for share in (0.0, 1.0)]
@@ -144,6 +159,61 @@ class TestTransplanted:
         half, none, every = (triplets(davis, transplant=share) for share in (0.5, 1e-9, 1.0))
         kinds = [(same(half[i], none[i]), same(half[i], every[i])) for i in range(12)]
         assert set(kinds) == {(True, False), (False, True)}
+
+
+class TestPassing:
+    @pytest.fixture
+    def pairs(self, davis: Path) -> list[tuple[list[View], list[View]]]:
+        """What four frames of one disc show without and with something that goes past; several draws."""
+        videos = triplets(davis, passing=1.0)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in (0, 0, 1, 2, 3)]
+        drawn = (videos._passed(np.random.default_rng(seed), leaving, scenes) for seed in range(12))
+        return [(self.seen(scenes), self.seen(passed)) for passed in drawn]
+
+    @staticmethod
+    def seen(scenes: list[Scene]) -> list[View]:
+        return [render(scene, Window(0, 0, 175, 100), (100, 175)) for scene in scenes]
+
+    def test_the_template_shows_nothing_of_it(self, pairs: list) -> None:
+        for before, after in pairs:
+            assert np.array_equal(before[0].image, after[0].image) and not after[0].distractor.any()
+
+    def test_it_hides_the_object_where_it_is_in_front(self, pairs: list) -> None:
+        hidden = [[(a.masks & ~b.masks).sum() for a, b in zip(*pair, strict=True)] for pair in pairs]
+        for before, after in pairs:
+            for plain, passed in zip(before, after, strict=True):
+                assert np.array_equal(passed.masks[0], plain.masks[0] & ~passed.distractor)
+        assert sum(max(counts) > 100 for counts in hidden) > 3
+
+    def test_it_moves(self, pairs: list) -> None:
+        moving = 0
+        for _, after in pairs:
+            places = [np.argwhere(view.distractor).mean(0) for view in after[1:] if view.distractor.sum() > 300]
+            moving += len(places) > 1 and np.abs(places[0] - places[-1]).max() > 2
+        assert moving > 6
+
+    def test_it_is_the_double_or_something_else(self, pairs: list) -> None:
+        """The disc is red; the other video's discs are red, green and yellow."""
+        reds = set()
+        for _, after in pairs:
+            inside = after[2].image[after[2].distractor]
+            if len(inside) > 200:
+                reds.add(bool(np.abs(np.median(inside, axis=0) - (250, 40, 40)).max() < 20))
+        assert reds == {True, False}
+
+    def test_a_share_of_the_samples(self, davis: Path) -> None:
+        half, none, every = (triplets(davis, passing=share) for share in (0.5, 1e-9, 1.0))
+        kinds = {(same(half[i], none[i]), same(half[i], every[i])) for i in range(12)}
+        assert {(True, False), (False, True)} <= kinds and (False, False) not in kinds  # both: it went past unseen
+
+    def test_none_unless_asked_for(self, davis: Path) -> None:
+        assert same(triplets(davis)[3], triplets(davis, passing=0.0)[3])
+
+    def test_a_frame_without_the_object(self, davis: Path) -> None:
+        videos = triplets(davis, passing=1.0)
+        empty = [video_scene(videos.videos["leaving"], frame, [1], Pose(), 1) for frame in (0, 4, 5)]
+        assert videos._passed(np.random.default_rng(0), videos.videos["leaving"], empty) == empty
 
 
 def test_one_object_of_many_leaves_the_others_as_distractors(davis: Path) -> None:

@@ -417,6 +417,13 @@ def test_maximum_keeps_one_object_for_each_pixel():
 
 
 @pytest.mark.parametrize("how", ["softmax", "maximum"])
+def test_each_video_of_a_batch_competes_by_itself(how):
+    probabilities = torch.rand(2, 3, 4, 5)
+    combined = combine_objects(probabilities, how)
+    torch.testing.assert_close(combined, torch.stack([combine_objects(one, how) for one in probabilities]))
+
+
+@pytest.mark.parametrize("how", ["softmax", "maximum"])
 def test_one_object_competes_with_nobody(how):
     probabilities = torch.rand(1, 4, 5)
     assert torch.equal(combine_objects(probabilities, how), probabilities)
