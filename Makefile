@@ -17,6 +17,9 @@ GOMP_SPINCOUNT ?= 10000
 export GOMP_SPINCOUNT
 # Seconds for one notebook cell.
 CELL_TIMEOUT ?= 300
+# Processes among which test files and notebooks are shared out, each of one thread; 0: no sharing.
+TEST_PROCESSES ?= 2
+SHARED_OUT := -n $(TEST_PROCESSES) --dist loadfile
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -37,8 +40,8 @@ demo: $(INSTALLED)  ## segment your own video on a page in the browser, and look
 
 test: $(INSTALLED)  ## run everything that proves the repository: ruff, the tests, every notebook
 	$(VENV_PYTHON) -m ruff check .
-	$(VENV_PYTHON) -m pytest
-	RANET_EDU_DAVIS="$(CURDIR)/data/samples" $(VENV_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
+	$(VENV_PYTHON) -m pytest $(SHARED_OUT)
+	RANET_EDU_DAVIS="$(CURDIR)/data/samples" OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest $(SHARED_OUT) --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
 
 clean:  ## remove .venv, build leftovers and caches; keeps data/cache (your downloads)
 	rm -rf $(VENV) build dist ranet_edu.egg-info .pytest_cache .ruff_cache
