@@ -26,7 +26,7 @@ def keep_depthwise_in_float32(model: nn.Module) -> None:
             module.forward = MethodType(_forward_in_float32, module)
 
 
-def _forward_in_float32(module: nn.Module, x: Tensor) -> Tensor:
+def _forward_in_float32(module: nn.Conv2d, x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         return type(module).forward(module, x.float())
 
@@ -34,7 +34,7 @@ def _forward_in_float32(module: nn.Module, x: Tensor) -> Tensor:
 def hasten_frozen_backbone(model: RANet) -> None:
     """Lets the backbone of `model` compute as a copy that can't learn does, where nothing of it is to learn.
 
-    Names and weights stay. A third of the time of a training step of `RANet.lite`, in mixed precision.
+    Names and weights stay. In mixed precision the encoder of `RANet.lite` takes half of its time on a CPU.
     """
     backbone = model.encoder.backbone
     if type(backbone) is TimmBackbone and not any(parameter.requires_grad for parameter in backbone.parameters()):
