@@ -45,6 +45,8 @@ VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
 DOUBLE = 0.6  # how often the object's double stands beside it in a transplanted scene
 TWIN = 0.4  # how often what goes past looks like the object
+KNOWN = 0.6  # how often the template shows it already, so that it may be an object or belong to one
+MISTAKEN = 0.3  # how often the previous masks took it for the object, and the object for it, where they differ in looks
 
 
 @lru_cache(maxsize=128)
@@ -72,7 +74,9 @@ class VideoTriplets(Dataset):
     objects are cut out and put before a frame of another video, whose own objects are distractors then, often with a
     double beside them, an object as well where there are fewer than N: a network that learned the few videos by heart
     is wrong there. passing: the probability that something, often the object's double, goes past in front of the
-    objects while the rollout lasts, and may hide them. rollout: T frames, 1 to 3 frames apart, forwards or backwards in
+    objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so that two
+    objects cross each other's way. compound: the probability that a double, or what goes past, belongs to the first
+    object, which then is two things that stand apart. rollout: T frames, 1 to 3 frames apart, forwards or backwards in
     time. max_interval: the previous mask is of a frame at most so many frames from the current one. length: samples in
     one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed` and i alone,
     whatever the number of workers.
@@ -81,12 +85,14 @@ class VideoTriplets(Dataset):
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
-                 passing: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
+                 passing: float = 0.0, compound: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
-        self.seed, self.transplant, self.passing, self.recipe = seed, transplant, passing, recipe
+        self.seed, self.transplant, self.passing, self.compound, self.recipe = (
+            seed, transplant, passing, compound, recipe
+        )
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -119,26 +125,35 @@ class VideoTriplets(Dataset):
         return Triplet(video, template, previous, frames, chosen)
 
     def _transplanted(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
-        """The same moments in the surroundings of another video; the double, if there is one, behind the objects.
-
-        Where there is room for one more object, the double is it.
-        """
+        """The same moments in the surroundings of another video; the double, if there is one, behind the objects."""
         others = [number for number in range(len(self.videos)) if self.videos[number].name != video.name]
         ground = self.videos[rng.choice(others)]
-        doubles = _doubles(rng, scenes[0], self.objects) if rng.random() < DOUBLE else [[], []]
+        doubles = _doubles(rng, scenes[0], self._slot(rng, scenes[0])) if rng.random() < DOUBLE else [[], []]
         first, later = ([_surroundings(rng, ground, scenes[0].size), *double] for double in doubles)
         return [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
 
     def _passed(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
         """The same moments with something that goes past, before the objects, from the previous mask's frame on."""
-        box = scene_box(scenes[1])
-        if box is None:
+        start, box = scene_box(scenes[0]), scene_box(scenes[1])
+        if start is None or box is None:
             return scenes
         actor = video if rng.random() < TWIN else self.videos[int(rng.integers(len(self.videos)))]
         frame, (label, *_) = self._template(rng, actor)
-        thing = _passer(rng, video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1), box)
-        later = (in_front(scene, thing, point) for scene, point in zip(scenes[1:], _way(rng, box), strict=False))
-        return [scenes[0], *later]
+        known = rng.random() < KNOWN
+        slot = self._slot(rng, scenes[0]) if known else DISTRACTOR
+        thing = _passer(rng, video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1), box, slot)
+        first = in_front(scenes[0], thing, _beside(rng, start)) if known else scenes[0]
+        later = [in_front(scene, thing, point) for scene, point in zip(scenes[1:], _way(rng, box), strict=False)]
+        if actor is not video and slot != 0 and rng.random() < MISTAKEN:
+            later[0] = mistaken(later[0])
+        return [first, *later]
+
+    def _slot(self, rng: np.random.Generator, scene: Scene) -> int:
+        """Which object one more thing is: part of the first, one of its own where there is room, or none."""
+        if rng.random() < self.compound:
+            return 0
+        shown = {slot for layer in scene.layers for slot in layer.slots if slot != DISTRACTOR}
+        return len(shown) if len(shown) < self.objects else DISTRACTOR
 
     def _template(self, rng: np.random.Generator, video: DavisSequence) -> tuple[int, list[int]]:
         """A frame that shows some object, and up to N of the objects it shows (some frames are empty)."""
@@ -199,29 +214,22 @@ def _surroundings(rng: np.random.Generator, video: DavisSequence, size: tuple[in
     return replace(layer, placement=replace(layer.placement, scene_point=middle, scale=scale))
 
 
-def _doubles(rng: np.random.Generator, scene: Scene, objects: int) -> list[list[Layer]]:
-    """The first object of a `video_scene` once more, near its place: layers for this scene and for later ones.
-
-    A distractor, or an object where the scene has fewer than `objects`.
-    """
+def _doubles(rng: np.random.Generator, scene: Scene, slot: int) -> list[list[Layer]]:
+    """The first object of a `video_scene` once more, near its place: layers for this scene and for later ones."""
     (layer,) = scene.layers
-    shown = sum(slot != DISTRACTOR for slot in layer.slots)
-    slot = shown if shown < objects else DISTRACTOR
     mask, around = _core(layer.masks[0]), scene_box(scene)
     box = mask_box(mask > 0)
     if box is None or around is None:
         return [[], []]
-    size = np.array([around[2] - around[0], around[3] - around[1]])
-    point = np.array([around[0] + around[2], around[1] + around[3]]) / 2 + _step_aside(rng) * size
     extent = (box[2] - box[0], box[3] - box[1])
-    placement = Placement(tuple(point.tolist()), ((box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2), extent)
+    placement = Placement(_beside(rng, around), ((box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2), extent)
     double = replace(layer, masks=mask[None], slots=(slot,), placement=placement, cut_out=True)
     first = random_pose(rng, VIDEO_RANGE)
     return [[replace(double, pose=first)], [replace(double, pose=nearby_pose(rng, first, 0.3))]]
 
 
-def _passer(rng: np.random.Generator, scene: Scene, beside: Box) -> Layer:
-    """The object of a `video_scene` as a distractor, cut out, about as large as what fills the box `beside`."""
+def _passer(rng: np.random.Generator, scene: Scene, beside: Box, slot: int) -> Layer:
+    """The object of a `video_scene`, cut out, about as large as what fills the box `beside`, as one more thing."""
     (layer,) = scene.layers
     mask = _core(layer.masks[0])
     left, top, right, bottom = mask_box(layer.masks[0] > 0)
@@ -229,7 +237,7 @@ def _passer(rng: np.random.Generator, scene: Scene, beside: Box) -> Layer:
         (beside[2] - beside[0]) * (beside[3] - beside[1]) / ((right - left) * (bottom - top))
     )
     placement = Placement((0, 0), ((left + right - 1) / 2, (top + bottom - 1) / 2), (right - left, bottom - top), scale)
-    return replace(layer, masks=mask[None], slots=(DISTRACTOR,), placement=placement, cut_out=True)
+    return replace(layer, masks=mask[None], slots=(slot,), placement=placement, cut_out=True)
 
 
 def _way(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]]:
@@ -248,6 +256,16 @@ def in_front(scene: Scene, thing: Layer, point: tuple[float, float]) -> Scene:
     return replace(scene, layers=[*scene.layers, placed])
 
 
-def _step_aside(rng: np.random.Generator) -> np.ndarray:
-    """From an object to its double, (x, y) in units of the object's box: mostly beside it, sometimes touching."""
-    return np.array([rng.choice([-1, 1]) * rng.uniform(0.6, 1.4), rng.uniform(-0.4, 0.4)])
+def mistaken(scene: Scene) -> Scene:
+    """The scene with the thing in front of all others taken for the first object, and that object for it."""
+    *layers, thing = scene.layers
+    (slot,) = thing.slots
+    others = [replace(layer, slots=tuple(slot if own == 0 else own for own in layer.slots)) for layer in layers]
+    return replace(scene, layers=[*others, replace(thing, slots=(0,))])
+
+
+def _beside(rng: np.random.Generator, box: Box) -> tuple[float, float]:
+    """The middle (x, y) of something next to what fills a box: mostly beside it, sometimes touching."""
+    middle, size = np.array([box[0] + box[2], box[1] + box[3]]) / 2, np.array([box[2] - box[0], box[3] - box[1]])
+    step = np.array([rng.choice([-1, 1]) * rng.uniform(0.6, 1.4), rng.uniform(-0.4, 0.4)])
+    return tuple((middle + step * size).tolist())

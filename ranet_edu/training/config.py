@@ -42,7 +42,7 @@ class TrainingConfig:
     detach: bool = _option(True, "stop the gradient between the frames of a rollout")
     stills_share: float = _option(0.35, "share of stills in the video stage, 0 to 1")
     paste: float = _option(0.5, "share of stills whose object is pasted onto another photo, 0 to 1")
-    compound: float = _option(0.0, "share of stills whose object is a union of two things or a part of one, 0 to 1")
+    compound: float = _option(0.0, "share of samples whose object is a union of two things or a part of one, 0 to 1")
     transplant: float = _option(0.0, "share of video samples whose objects are put before another video, 0 to 1")
     passing: float = _option(0.0, "share of video samples in which something goes past before the objects, 0 to 1")
     recolour: float = _option(0.0, "share of samples whose hues are all turned by one random angle, 0 to 1")

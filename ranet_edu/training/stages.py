@@ -108,6 +108,7 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> VideoTrip
         seed=seed,
         transplant=config.transplant,
         passing=config.passing,
+        compound=config.compound,
         recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )
 

@@ -149,6 +149,15 @@ class TestTransplanted:
                     seen += 1
         assert seen > 5
 
+    def test_a_double_is_part_of_a_compound(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(triplets_module, "DOUBLE", 1)
+        videos = triplets(davis, objects=2, compound=1.0)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 2) for frame in (0, 7, 8)]
+        moved = videos._transplanted(np.random.default_rng(0), leaving, scenes)
+        assert [[layer.slots for layer in scene.layers if layer.cut_out] for scene in moved] == [[(0,), (0,)]] * 3
+        assert not any(self.seen(scene).masks[1].any() for scene in moved)
+
     def test_one_video_stays_where_it_is(self, davis: Path) -> None:
         alone = [DavisDataset(davis, year="2017", split="train")["leaving"]]
         samples = [VideoTriplets(alone, size=CANVAS, transplant=share)[3] for share in (0.0, 1.0)]
@@ -163,11 +172,17 @@ class TestTransplanted:
 
 class TestPassing:
     @pytest.fixture
-    def pairs(self, davis: Path) -> list[tuple[list[View], list[View]]]:
-        """What four frames of one disc show without and with something that goes past; several draws."""
-        videos = triplets(davis, passing=1.0)
+    def pairs(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[View], list[View]]]:
+        """What four frames of one disc show without and with something unknown that goes past; several draws."""
+        return self.drawn(davis, monkeypatch, known=0, wrong=0)
+
+    def drawn(self, davis: Path, monkeypatch: pytest.MonkeyPatch, known: float, wrong: float, objects: int = 1,
+              compound: float = 0.0) -> list[tuple[list[View], list[View]]]:
+        monkeypatch.setattr(triplets_module, "KNOWN", known)
+        monkeypatch.setattr(triplets_module, "MISTAKEN", wrong)
+        videos = triplets(davis, passing=1.0, objects=objects, compound=compound)
         leaving = videos.videos["leaving"]
-        scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in (0, 0, 1, 2, 3)]
+        scenes = [video_scene(leaving, frame, [1], Pose(), objects) for frame in (0, 0, 1, 2, 3)]
         drawn = (videos._passed(np.random.default_rng(seed), leaving, scenes) for seed in range(12))
         return [(self.seen(scenes), self.seen(passed)) for passed in drawn]
 
@@ -201,6 +216,41 @@ class TestPassing:
             if len(inside) > 200:
                 reds.add(bool(np.abs(np.median(inside, axis=0) - (250, 40, 40)).max() < 20))
         assert reds == {True, False}
+
+    def test_the_template_may_know_it(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for before, after in self.drawn(davis, monkeypatch, known=1, wrong=0):
+            assert np.array_equal(after[0].masks[0], before[0].masks[0] & ~after[0].distractor)
+            assert after[0].distractor.any()  # partly outside of the frame in some
+
+    def test_where_there_is_room_it_is_an_object(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        crossing = 0
+        for before, after in self.drawn(davis, monkeypatch, known=1, wrong=0, objects=2):
+            assert after[0].masks[1].any() and not any(view.distractor.any() for view in after)
+            for plain, passed in zip(before, after, strict=True):
+                assert np.array_equal(passed.masks[0], plain.masks[0] & ~passed.masks[1])
+            crossing += max((a.masks[0] & ~b.masks[0]).sum() for a, b in zip(before, after, strict=True)) > 100
+        assert crossing > 3
+
+    def test_of_a_compound_it_is_a_part(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for before, after in self.drawn(davis, monkeypatch, known=1, wrong=0, objects=2, compound=1):
+            for plain, passed in zip(before, after, strict=True):
+                assert not (plain.masks[0] & ~passed.masks[0]).any() and not passed.masks[1].any()
+            assert (after[0].masks[0] & ~before[0].masks[0]).any()
+
+    @pytest.mark.parametrize("known", [0, 1])
+    def test_the_previous_masks_may_take_one_for_the_other(
+        self, davis: Path, monkeypatch: pytest.MonkeyPatch, known: int
+    ) -> None:
+        right, wrong = (self.drawn(davis, monkeypatch, known, share, objects=2) for share in (0, 1))
+        taken = 0
+        for (_, rightly), (_, wrongly) in zip(right, wrong, strict=True):
+            for now, then in zip(rightly[:1] + rightly[2:], wrongly[:1] + wrongly[2:], strict=True):
+                assert np.array_equal(now.masks, then.masks)
+            thing, left = (view.masks[1] if known else view.distractor for view in (rightly[1], wrongly[1]))
+            if thing.any() and np.array_equal(wrongly[1].masks[0], thing):
+                assert np.array_equal(left, rightly[1].masks[0])
+                taken += 1
+        assert 2 < taken < 12  # never where it is the object's double, which only the previous mask can tell from it
 
     def test_a_share_of_the_samples(self, davis: Path) -> None:
         half, none, every = (triplets(davis, passing=share) for share in (0.5, 1e-9, 1.0))
