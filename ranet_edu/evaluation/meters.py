@@ -147,12 +147,18 @@ def part_work(model: nn.Module, call: Call) -> tuple[Counter[str], Counter[str]]
     Operations are those of convolutions and matrix products, nearly all there are; where Winograd's algorithm computes
     a convolution with fewer, those of the convolution count.
     """
-    also = {torch.ops.aten._nnpack_spatial_convolution: _convolution_operations}
-    with FlopCounterMode(display=False, custom_mapping=also) as counter, Traffic() as traffic:
+    convolutions = dict.fromkeys(_other_convolutions(), _convolution_operations)
+    with FlopCounterMode(display=False, custom_mapping=convolutions) as counter, Traffic() as traffic:
         operations_by_part = amounts_by_part(model, counter.get_total_flops)
         with operations_by_part as operations, amounts_by_part(model, lambda: traffic.bytes) as moved:
             call()
     return operations, moved
+
+
+def _other_convolutions() -> list[object]:
+    """Those that FlopCounterMode does not know: NNPACK's, and oneDNN's with packed weights, where there are such."""
+    packed = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+    return [torch.ops.aten._nnpack_spatial_convolution, *filter(None, [packed])]
 
 
 def _convolution_operations(

@@ -11,6 +11,7 @@ from torch import nn
 from ranet_edu.evaluation import meters
 from ranet_edu.evaluation.plain import PlainRANet
 from ranet_edu.model.ranet import RANet
+from ranet_edu.video.fast import can_pack, pack_weights
 
 CPU = torch.device("cpu")
 
@@ -88,6 +89,23 @@ def test_winograd_counts_as_the_convolution_that_it_computes():
     model = Model()
     operations, _ = meters.part_work(model, model)
     assert operations["correlation"] == 2 * 16 * 8 * 9 * 2 * 10 * 12
+
+
+@pytest.mark.skipif(not can_pack(), reason="this PyTorch does not compute with packed weights")
+@torch.inference_mode()
+def test_a_packed_convolution_counts_as_what_it_computes():
+    packed = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1, groups=4))
+    pack_weights(packed.requires_grad_(False))
+
+    class Model(FourParts):
+        def forward(self):
+            self.encoder()
+            packed(torch.rand(2, 8, 10, 12))
+            self.ranking()
+
+    model = Model()
+    operations, _ = meters.part_work(model, model)
+    assert operations["correlation"] == 2 * (16 * 8 + 16 * 4) * 9 * 2 * 10 * 12
 
 
 def test_operations_are_sorted_by_kind():

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.model import RANet, RANetConfig
 from ranet_edu.model.baselines import MatchingBaseline
+from ranet_edu.model.blocks import FEW_CHANNELS
 from ranet_edu.model.decoder import MergeModule
 from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.video import fast as fast_module
@@ -88,7 +89,35 @@ def test_the_copy_computes_the_same(network, size, count):
     )
 
 
-def test_the_copy_in_float32_differs_by_rounding(network):
+@pytest.fixture(params=[True, False], ids=["winograd", "by pixel"])
+def tried(request, monkeypatch):
+    """Both ends of the trial that chooses how the copy convolves on this machine."""
+    if request.param and not torch._nnpack_available():
+        pytest.skip("this PyTorch has no NNPACK")
+    monkeypatch.setattr(fast_module, "winograd_pays", lambda: request.param)
+    return request.param
+
+
+def test_the_trial_decides_how_the_copy_convolves(network, tried):
+    levels = fast_copy(network).decoder.levels
+    wide = [conv for conv in levels.modules() if isinstance(conv, nn.Conv2d) and conv.in_channels >= FEW_CHANNELS]
+    square = [conv for conv in wide if conv.kernel_size == (3, 3) and conv.dilation == (1, 1)]
+    assert square and all(isinstance(conv, WinogradConv2d) == tried for conv in square)
+    by_pixel = [conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in square]
+    assert all(by_pixel) != tried
+
+
+def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch):
+    if not torch._nnpack_available():
+        pytest.skip("this PyTorch has no NNPACK")
+    for slower in (WinogradConv2d, nn.Conv2d):
+        monkeypatch.setattr(fast_module, "_seconds", lambda conv, x, slower=slower: 1.0 + (type(conv) is slower))
+        fast_module.winograd_pays.cache_clear()
+        assert fast_module.winograd_pays() == (slower is nn.Conv2d)
+    fast_module.winograd_pays.cache_clear()
+
+
+def test_the_copy_in_float32_differs_by_rounding(network, tried):
     inputs = scene((64, 112), 2)
     found, expected = (levels_and_template(model, *inputs) for model in (fast_copy(network), network))
     for ours, theirs in zip(found, expected, strict=True):
@@ -96,7 +125,7 @@ def test_the_copy_in_float32_differs_by_rounding(network):
 
 
 @pytest.mark.parametrize(("count", "batch"), [(1, 1), (1, 2), (3, 1), (2, 2)])
-def test_the_decoder_s_copy_gives_the_same_mask_for_the_same_ranking(network, count, batch):
+def test_the_decoder_s_copy_gives_the_same_mask_for_the_same_ranking(network, tried, count, batch):
     inputs = scene((64, 112), count, batch)
     inputs[2][:, -1] = 0
     inputs[2][:, -1, 8:24, 20:40] = 1  # a small object, most of whose maps are zero
