@@ -242,13 +242,19 @@ def winograd_pays() -> bool:
     """
     if not torch._nnpack_available():  # also makes it ready
         return False
-    direct = nn.Conv2d(64, 64, 3, padding=1).requires_grad_(False)
+    direct = _trial_convolution(64)
     winograd = copy.deepcopy(direct)
     winograd.__class__ = WinogradConv2d
     direct, x = (part.to(memory_format=torch.channels_last) for part in (direct, torch.zeros(1, 64, 64, 112)))
     trials = [(_seconds(direct, x), _seconds(winograd, x.contiguous())) for _ in range(6)]
     alone, with_winograd = map(min, zip(*trials, strict=True))
     return with_winograd < (1 - WINOGRAD_SAVES) * alone
+
+
+def _trial_convolution(channels: int) -> nn.Conv2d:
+    """A 3x3 convolution that can't be trained; leaves a caller's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        return nn.Conv2d(channels, channels, 3, padding=1).requires_grad_(False)
 
 
 def _seconds(compute: Callable[[Tensor], Tensor], x: Tensor) -> float:
@@ -320,7 +326,7 @@ def _pack(conv: nn.Conv2d, then: tuple[str, list[float]]) -> None:
 @lru_cache(maxsize=1)
 def can_pack() -> bool:
     """Whether this PyTorch computes with packed weights and gets the same: not all do, and what does isn't public."""
-    conv, x = nn.Conv2d(8, 8, 3, padding=1).requires_grad_(False), torch.linspace(-1, 1, 8 * 16).view(1, 8, 4, 4)
+    conv, x = _trial_convolution(8), torch.linspace(-1, 1, 8 * 16).view(1, 8, 4, 4)
     expected = conv(x)
     try:
         _pack(conv, NOTHING)

@@ -117,6 +117,14 @@ def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch):
     fast_module.winograd_pays.cache_clear()
 
 
+def test_trials_leave_the_random_state_alone():
+    for trial in (fast_module.winograd_pays, fast_module.can_pack):
+        trial.cache_clear()
+    before = torch.get_rng_state()
+    fast_module.winograd_pays(), fast_module.can_pack()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_copy_in_float32_differs_by_rounding(network, tried):
     inputs = scene((64, 112), 2)
     found, expected = (levels_and_template(model, *inputs) for model in (fast_copy(network), network))
