@@ -131,7 +131,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_ablate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="the root of DAVIS and folders of stills")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="DAVIS, folders of stills and of cut-outs")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the runs and ablations.csv; is continued"
     )
@@ -148,7 +148,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     davis.add_argument("--root", type=Path, default=Path("data/cache"), help="where to unpack (default: data/cache)")
     davis.set_defaults(run=download)
     sheet = actions.add_parser("sheet", help="draw training samples: template, previous mask, true mask")
-    sheet.add_argument("source", type=Path, nargs="+", help="a DAVIS folder, or folders of stills (images/ and masks/)")
+    sheet.add_argument("source", type=Path, nargs="+", help="a DAVIS folder, or folders of stills (images/ and masks/) "
+                       "and of cut-outs (transparent pictures)")
     sheet.add_argument("--out", type=Path, required=True, help="a PNG")
     sheet.add_argument("--count", type=int, default=8)
     sheet.add_argument("--split", default="train")

@@ -39,20 +39,31 @@ from ranet_edu.datasets.samples import (
     scene_box,
 )
 from ranet_edu.video.frames import IMAGE_SUFFIXES, read_image
-from ranet_edu.video.masks import read_mask
+from ranet_edu.video.masks import UNREADABLE, read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
+CUT_OUT_SUFFIXES = (".png", ".webp")
+SMALLEST_CUT_OUT = 100  # pixels on its longer side: what is smaller would be shown enlarged and blurred
+MARGIN = 4  # transparent pixels around a cut-out: it ends where it ends, its picture's border cuts nothing off
 RIVALS = (0.4, 0.3, 0.3)  # how often a distractor is the object's double, one of its kind, and anything
 SPLIT = 0.3  # how often a compound in its own photo is a part of an object rather than a union of two
 
 
 @dataclass(frozen=True)
 class Still:
-    """A photo, its mask and the labels of the objects in it that are large enough to learn from."""
+    """A photo, its mask and the labels of the objects in it that are large enough to learn from.
+
+    Of a cut-out, a picture that is transparent around its one object, photo and mask are the same file.
+    """
 
     image: Path
     mask: Path
     labels: tuple[int, ...]
+
+    @property
+    def is_cut_out(self) -> bool:
+        """Whether it has no surroundings of its own."""
+        return self.image == self.mask
 
 
 def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
@@ -60,10 +71,14 @@ def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
 
     Masks are binary (0 and 255, or 0 and 1) or indexed (an object each), with 255 = void in indexed ones. `labels`
     holds the objects that cover at least `smallest` of the photo; a photo without any still serves as background.
+    A folder without images/ and masks/ may hold cut-outs instead, at any depth: .png or .webp files, transparent around
+    one object each, and at least 100 pixels wide or high (others are passed over).
     Raises FileNotFoundError: no such folder, a photo without mask, a mask without photo. ValueError: no photos, sizes
     that differ, unreadable files, or not one object in the whole folder.
     """
     folder = Path(folder)
+    if not (folder / "images").is_dir() and (cut_outs := find_cut_outs(folder)):
+        return cut_outs
     images, masks = _by_stem(folder / "images", IMAGE_SUFFIXES), _by_stem(folder / "masks", (".png",))
     for stem in sorted(images.keys() - masks.keys()):
         raise FileNotFoundError(f"{images[stem]} has no mask: expected {folder / 'masks' / stem}.png")
@@ -73,6 +88,23 @@ def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
     if not any(still.labels for still in stills):
         raise ValueError(f"{folder / 'masks'}: no mask holds an object of at least {smallest:.1%} of its photo")
     return stills
+
+
+def find_cut_outs(folder: Path) -> list[Still]:
+    """The pictures in `folder` and its subfolders that are transparent in part, in order of path."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in CUT_OUT_SUFFIXES)
+    return [Still(path, path, (1,)) for path in paths if _shows_cut_out(path)]
+
+
+def _shows_cut_out(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            if max(image.size) < SMALLEST_CUT_OUT or not image.has_transparency_data:
+                return False
+            low, high = image.convert("RGBA").getchannel("A").getextrema()
+            return low < 128 <= high
+    except UNREADABLE as error:
+        raise ValueError(f"{path} can't be read as an image: {error}") from error
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -106,11 +138,26 @@ def _photo_size(path: Path) -> tuple[int, int]:
 read_photo = lru_cache(maxsize=32)(read_image)
 
 
+def read_still(still: Still) -> tuple[np.ndarray, np.ndarray]:
+    """The picture, uint8 RGB (H, W, 3), and its label map, uint8 (H, W)."""
+    if still.is_cut_out:
+        return _read_cut_out(still.image)
+    return read_photo(still.image), read_mask(still.mask)
+
+
+@lru_cache(maxsize=32)
+def _read_cut_out(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with Image.open(path) as image:
+        pixels = np.pad(np.array(image.convert("RGBA")), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
+    return np.ascontiguousarray(pixels[..., :3]), (pixels[..., 3] > 127).astype(np.uint8)
+
+
 class StillPairs(Dataset):
     """Pairs of "frames" made of one photo: a map-style dataset of `Sample`s.
 
-    folders: one or several folders as `find_stills` reads them. size: the canvas (H, W). objects: N. paste: the
-    probability that the objects are cut out and put on another photo. distractor: the probability of one more pasted
+    folders: one or several folders as `find_stills` reads them; a folder named twice is shown twice as often. size: the
+    canvas (H, W). objects: N. paste: the probability that the objects are cut out and put on another photo (those that
+    come as cut-outs always are). distractor: the probability of one more pasted
     object, in both frames, that is not to be segmented; often it is a double of the object itself or of its folder:
     only the previous mask tells a double from the object, and that has to be learned. vanish: the probability that a
     pasted object is out of sight in the frames after the template, so that only an empty mask is right. compound: the
@@ -118,7 +165,7 @@ class StillPairs(Dataset):
     rest is a distractor then: what belongs to an object is what the template's mask says, not what usually belongs
     together. rollout: T, frames of one smooth motion. length: how many samples one epoch has (default: one per object
     in the folders); any index from 0 on is valid, and sample i depends on `seed` and i alone, whatever the number of
-    workers. Errors: see `find_stills`.
+    workers. Errors: see `find_stills`, and ValueError for cut-outs without a photo to put them on.
     """
 
     def __init__(self, folders: str | Path | Sequence[str | Path], size: tuple[int, int] = (256, 448), objects: int = 1,
@@ -128,6 +175,9 @@ class StillPairs(Dataset):
         check_counts(objects=objects, rollout=rollout)
         folders = [folders] if isinstance(folders, (str, Path)) else folders
         self.stills = [still for folder in folders for still in find_stills(folder)]
+        self.grounds = [still for still in self.stills if not still.is_cut_out]
+        if not self.grounds:
+            raise ValueError(f"{folders[0]} holds cut-outs alone: name a folder of photos too, to put them on")
         self.subjects = [(still, label) for still in self.stills for label in still.labels]
         self.size, self.objects, self.paste, self.seed, self.rollout = size, objects, paste, seed, rollout
         self.distractor, self.vanish, self.compound, self.recipe = distractor, vanish, compound, recipe
@@ -143,7 +193,7 @@ class StillPairs(Dataset):
         quiet_worker()
         rng = np.random.default_rng([self.seed, index])
         still, label = self.subjects[shuffled(index, len(self.subjects), self.seed)]
-        pasted = rng.random() < self.paste
+        pasted = rng.random() < self.paste or still.is_cut_out
         layers, size = self._pasted(rng, still, label) if pasted else self._in_place(rng, still, label)
         if self.compound and rng.random() < self.compound:
             layers = self._compounded(rng, layers, size)
@@ -165,7 +215,7 @@ class StillPairs(Dataset):
 
     def _pasted(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
         """The object cut out and put on another photo, among other cut-outs in random order."""
-        image = read_photo(self.stills[rng.integers(len(self.stills))].image)
+        image = read_photo(self.grounds[rng.integers(len(self.grounds))].image)
         size, placement = scene_in_photo(rng, image.shape[:2])
         nothing = np.zeros((0, *image.shape[:2]), np.uint8)
         ground = Layer(image, nothing, (), placement, random_pose(rng, CAMERA_RANGE))
@@ -268,7 +318,8 @@ def cut_out(rng: np.random.Generator, still: Still, label: int, size: tuple[int,
     Where the photo's border cuts the object, it is placed at the same border of the scene: a person without legs
     belongs at the bottom of the frame. The mask's outermost pixels, half background in truth, are left behind.
     """
-    mask = read_mask(still.mask) == label
+    image, labels = read_still(still)
+    mask = labels == label
     left, top, right, bottom = mask_box(mask)
     extent = (right - left, bottom - top)
     share = math.exp(rng.uniform(math.log(0.35), math.log(1.0)))  # of the scene's height or width
@@ -277,7 +328,7 @@ def cut_out(rng: np.random.Generator, still: Still, label: int, size: tuple[int,
              _place(rng, top, bottom, mask.shape[0], size[0], scale))
     placement = Placement(point, ((left + right - 1) / 2, (top + bottom - 1) / 2), extent, scale)
     core = cv2.erode(_as_255(mask), np.ones((3, 3), np.uint8))
-    return Layer(read_photo(still.image), core[None], (slot,), placement, random_pose(rng), cut_out=True)
+    return Layer(image, core[None], (slot,), placement, random_pose(rng), cut_out=True)
 
 
 def _place(rng: np.random.Generator, start: float, end: float, limit: int, length: int, scale: float) -> float:

@@ -20,6 +20,7 @@ from ranet_edu.datasets.stills import (
     cut_out,
     find_stills,
     joined,
+    read_still,
     scene_in_photo,
     shuffled,
     split,
@@ -40,6 +41,26 @@ def folder(drawn: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> 
     drawn.save_still(folder, "void", voided)
     drawn.save_still(folder, "tiny", drawn.discs((120, 160), (80, 60), radius=3))
     return folder
+
+
+@pytest.fixture(scope="module")
+def stickers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cut-outs, and what is none: an opaque picture, a tiny one, one that shows nothing."""
+    folder = tmp_path_factory.mktemp("stickers")
+    (folder / "birds").mkdir()
+    sticker((250, 40, 40)).save(folder / "birds" / "red.png")
+    sticker((40, 230, 60)).save(folder / "green.webp", lossless=True)
+    sticker((40, 230, 60)).convert("RGB").save(folder / "opaque.png")
+    sticker((40, 230, 60)).resize((60, 50)).save(folder / "tiny.png")
+    Image.new("RGBA", (120, 100)).save(folder / "nothing.png")
+    return folder
+
+
+def sticker(colour: tuple[int, int, int]) -> Image.Image:
+    """A picture of 120 x 100 pixels, opaque on 80 x 60 of them, up to its right border."""
+    picture = Image.new("RGBA", (120, 100), (0, 0, 0, 0))
+    picture.paste((*colour, 255), (40, 20, 120, 80))
+    return picture
 
 
 def same(a: Sample, b: Sample) -> bool:
@@ -102,6 +123,44 @@ class TestFindStills:
     def test_no_object_anywhere(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
         drawn.save_still(tmp_path, "a", np.zeros((60, 60), np.uint8))
         with pytest.raises(ValueError, match="no mask holds an object of at least 1.0%"):
+            find_stills(tmp_path)
+
+
+class TestCutOuts:
+    def test_found_at_any_depth_unless_opaque_tiny_or_empty(self, stickers: Path) -> None:
+        found = find_stills(stickers)
+        assert [str(still.image.relative_to(stickers)) for still in found] == ["birds/red.png", "green.webp"]
+        assert all(still.is_cut_out and still.labels == (1,) for still in found)
+
+    def test_photos_with_masks_are_no_cut_outs(self, folder: Path, stickers: Path) -> None:
+        """Transparent pictures beside images/ and masks/ are not looked for."""
+        assert not any(still.is_cut_out for still in find_stills(folder))
+
+    def test_the_mask_is_where_the_picture_is_opaque(self, stickers: Path) -> None:
+        image, labels = read_still(find_stills(stickers)[0])
+        assert image.shape[:2] == labels.shape and set(np.unique(labels)) == {0, 1}
+        assert (image[labels > 0] == (250, 40, 40)).all() and (labels > 0).sum() == 80 * 60
+        assert not (labels[0].any() or labels[-1].any() or labels[:, 0].any() or labels[:, -1].any())
+
+    def test_always_put_on_a_photo(self, folder: Path, stickers: Path) -> None:
+        pairs = StillPairs([stickers, folder], CANVAS, paste=0, distractor=0, vanish=0, recipe=CLEAN)
+        assert len(pairs) == 7
+        reds = [shuffled(index, 7, pairs.seed) for index in range(7)].index(0)
+        sample = pairs[reds]
+        inside = sample.frames[0][:, sample.true_masks[0, 0] > 0].float().median(1).values
+        assert torch.allclose(inside, torch.tensor([250.0, 40, 40]), atol=10)
+        assert not all(still.is_cut_out for still in pairs.grounds)
+
+    def test_a_folder_named_twice_counts_twice(self, folder: Path, stickers: Path) -> None:
+        assert len(StillPairs([stickers, folder, stickers], CANVAS)) == 9
+
+    def test_nothing_to_put_them_on(self, stickers: Path) -> None:
+        with pytest.raises(ValueError, match="stickers.* holds cut-outs alone: name a folder of photos too"):
+            StillPairs(stickers, CANVAS)
+
+    def test_unreadable(self, stickers: Path, tmp_path: Path) -> None:
+        (tmp_path / "broken.png").write_bytes(b"not an image")
+        with pytest.raises(ValueError, match=r"broken\.png can't be read as an image"):
             find_stills(tmp_path)
 
 
