@@ -143,7 +143,7 @@ class VideoTriplets(Dataset):
         slot = self._slot(rng, scenes[0]) if known else DISTRACTOR
         thing = _passer(rng, video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1), box, slot)
         first = in_front(scenes[0], thing, _beside(rng, start)) if known else scenes[0]
-        later = [in_front(scene, thing, point) for scene, point in zip(scenes[1:], _way(rng, box), strict=False)]
+        later = [in_front(scene, thing, point) for scene, point in zip(scenes[1:], way_past(rng, box), strict=False)]
         if actor is not video and slot != 0 and rng.random() < MISTAKEN:
             later[0] = mistaken(later[0])
         return [first, *later]
@@ -240,7 +240,7 @@ def _passer(rng: np.random.Generator, scene: Scene, beside: Box, slot: int) -> L
     return replace(layer, masks=mask[None], slots=(slot,), placement=placement, cut_out=True)
 
 
-def _way(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]]:
+def way_past(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]]:
     """Points, one for each moment, on a straight way from somewhere at the box to somewhere beyond."""
     size = np.array([box[2] - box[0], box[3] - box[1]])
     point = np.array([box[0] + box[2], box[1] + box[3]]) / 2 + rng.uniform((-1.2, -0.4), (1.2, 0.4)) * size

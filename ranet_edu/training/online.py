@@ -23,23 +23,59 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ranet_edu.datasets.augment import Placement, Pose, nearby_pose, random_pose
-from ranet_edu.datasets.samples import STILLS_RECIPE, Layer, Recipe, Sample, Scene, check_counts, make_sample
+from ranet_edu.datasets.samples import (
+    DISTRACTOR,
+    STILLS_RECIPE,
+    Layer,
+    Recipe,
+    Sample,
+    Scene,
+    check_counts,
+    make_sample,
+    scene_box,
+)
+from ranet_edu.datasets.triplets import in_front, way_past
 from ranet_edu.model.ranet import RANet, RANetConfig
 from ranet_edu.training.batches import StepSampler, load_batches, to_device
 from ranet_edu.training.losses import RolloutLoss
+from ranet_edu.training.precision import hasten_frozen_backbone
+from ranet_edu.video.fast import precision_type
 from ranet_edu.video.segmenter import VOID, VideoSegmenter
 
 ITERATIONS = 50  # the most that was measured, and still better than 25 on minival; the paper gives times only
 BATCH = 2  # pairs per iteration
-PAPER_RATE = 1e-6  # the paper's, with Adam (§4.1)
-LITE_RATE = 1e-4  # of 1e-5 and 1e-4 the better on minival, where it gains most within 50 iterations (notebook 12)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a network learns a first frame.
+
+    rate: Adam's. encoder: whether the encoder learns too. iou: the weight of the IoU loss beside BCE. passing: the
+    share of pairs in which a piece of the background goes past before the objects.
+    """
+
+    rate: float
+    encoder: bool
+    iou: float
+    passing: float
+
+
+PAPER_LEARNING = Learning(rate=1e-6, encoder=True, iou=0.0, passing=0.0)  # §4.1
+LITE_LEARNING = Learning(rate=1e-4, encoder=False, iou=1.0, passing=0.5)  # chosen on minival (notebook 12, model card)
+
+
+def default_learning(model: RANet) -> Learning:
+    """The paper's for its backbone, ours for others."""
+    return PAPER_LEARNING if model.config.backbone == RANetConfig.backbone else LITE_LEARNING
 
 
 class FirstFramePairs(Dataset):
     """Pairs of "frames" made of one frame, as `StillPairs` makes them of photos: `sample_sheet` draws them.
 
     frame: RGB uint8 (h, w, 3). masks: bool (N, h, w), its objects. void: bool (h, w) or None, where the truth is
-    unknown. size: the canvas (H, W). Sample i, of any i from 0 on, depends on `seed` and i alone.
+    unknown. size: the canvas (H, W). passing: the share of pairs in which a piece of the frame's own background goes
+    past before the objects; a network that has never seen that takes a tree for the ball behind it. Sample i, of any i
+    from 0 on, depends on `seed` and i alone.
     """
 
     def __init__(
@@ -50,17 +86,20 @@ class FirstFramePairs(Dataset):
         void: np.ndarray | None = None,
         seed: int = 0,
         recipe: Recipe = STILLS_RECIPE,
+        passing: float = 0.0,
     ) -> None:
         self.frame, self.masks, self.void = frame, masks.astype(np.uint8) * 255, void
-        self.size, self.seed, self.recipe = size, seed, recipe
+        self.size, self.seed, self.recipe, self.passing = size, seed, recipe, passing
 
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng([self.seed, index])
         template = random_pose(rng)
         current = template.towards(random_pose(rng), rng.uniform(0.2, 1.0))
         previous = nearby_pose(rng, current, rng.uniform(0.02, 0.25))
-        scenes = (self._scene(pose) for pose in (template, previous, current))
-        return make_sample(rng, next(scenes), next(scenes), list(scenes), self.size, self.recipe)
+        first, *later = (self._scene(pose) for pose in (template, previous, current))
+        if self.passing and rng.random() < self.passing:
+            later = self._passed(rng, later)
+        return make_sample(rng, first, later[0], later[1:], self.size, self.recipe)
 
     def _scene(self, pose: Pose) -> Scene:
         height, width = self.frame.shape[:2]
@@ -68,6 +107,26 @@ class FirstFramePairs(Dataset):
         placement = Placement(middle, middle, (width, height))
         layer = Layer(self.frame, self.masks, tuple(range(len(self.masks))), placement, pose, self.void)
         return Scene([layer], (height, width), len(self.masks))
+
+    def _passed(self, rng: np.random.Generator, scenes: list[Scene]) -> list[Scene]:
+        """The same moments with a piece of the background that goes past before the objects."""
+        box = scene_box(scenes[-1])
+        if box is None:
+            return scenes
+        piece = self._piece(rng, (box[2] - box[0], box[3] - box[1]))
+        return [in_front(scene, piece, point) for scene, point in zip(scenes, way_past(rng, box), strict=False)]
+
+    def _piece(self, rng: np.random.Generator, beside: tuple[float, float]) -> Layer:
+        """A bent rectangle of the frame without its objects, about as large as what fills a box of (width, height)."""
+        height, width = self.frame.shape[:2]
+        extent = np.minimum(np.exp(rng.uniform(-1.0, 0.5, 2)) * beside, (width, height))
+        middle = rng.uniform(extent / 2, (width, height) - extent / 2)
+        (left, top), (right, bottom) = (middle - extent / 2).astype(int), (middle + extent / 2).astype(int) + 1
+        mask = np.zeros((height, width), np.uint8)
+        mask[top:bottom, left:right] = 255
+        mask[self.masks.any(0)] = 0
+        placement = Placement((0, 0), tuple(middle), tuple(np.maximum(extent, 1)))
+        return Layer(self.frame, mask[None], (DISTRACTOR,), placement, random_pose(rng), cut_out=True)
 
 
 @torch.inference_mode(False)  # a caller that only segments may have turned gradients off
@@ -84,6 +143,7 @@ def learn_online(
     *,
     canvas: tuple[int, int] | None = None,
     recipe: Recipe = STILLS_RECIPE,
+    precision: str = "auto",
     workers: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> RANet:
@@ -93,15 +153,17 @@ def learn_online(
     learnt at once. iterations, seconds: what ends the learning, whichever comes first (None: no such limit); the time
     is looked at before each iteration. learning_rate: Adam's, default 1e-6 (the paper) for ResNet-101 and 1e-4
     otherwise. batch: pairs per iteration. seed: of the pairs. canvas: (H, W) of the pairs, default
-    the model's. workers: processes that prepare pairs, for a GPU that would wait for them. clock: in seconds.
-    The loss is BCE. Batch norms keep their statistics, and parameters with `requires_grad=False` stay as they are.
+    the model's. precision: as `fast_copy` takes it; in "bfloat16" the weights learn in float32 all the same. workers:
+    processes that prepare pairs, for a GPU that would wait for them. clock: in seconds.
+    With ResNet-101 all weights learn by BCE, as in the paper; otherwise all behind the encoder, by BCE and IoU loss.
+    Batch norms keep their statistics, and parameters with `requires_grad=False` stay as they are.
     Raises ValueError for a limit, rate or batch that makes no sense, a model that can't learn, a frame or mask that
     does not fit; ArithmeticError where the loss is no longer a number.
     """
     end = math.inf if seconds is None else clock() + seconds
     check_learning(model, iterations, seconds, learning_rate, batch)
     pairs = first_frame_pairs(model, frame, mask, tuple(canvas or model.canvas), seed, recipe)
-    networks = adapt(model, pairs, iterations, learning_rate, batch, workers)
+    networks = adapt(model, pairs, iterations, learning_rate, batch, precision, workers)
     adapted = next(networks)
     with tqdm(desc="learning", total=iterations, leave=False, disable=not progress) as bar:
         while clock() < end and next(networks, None):
@@ -116,27 +178,33 @@ def adapt(
     iterations: int | None = None,
     learning_rate: float | None = None,
     batch: int = BATCH,
+    precision: str = "auto",
     workers: int = 0,
 ) -> Iterator[RANet]:
     """A copy of `model` after 0, 1, 2, ... iterations on `pairs`: one and the same network, in float32 and eval mode.
 
     Each step is taken when it is asked for. Arguments and errors as in `learn_online`. Built in notebook 12.
     """
+    how, dtype = default_learning(model), precision_type(model, precision)
     adapted = copy.deepcopy(model).float().eval()  # steps of 1e-6 would be lost in half precision
+    if not how.encoder:
+        adapted.encoder.requires_grad_(False)
+        hasten_frozen_backbone(adapted)
     learning = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(learning, default_rate(model) if learning_rate is None else learning_rate)
-    loss = RolloutLoss(adapted)
+    optimiser = torch.optim.Adam(learning, how.rate if learning_rate is None else learning_rate)
+    loss = RolloutLoss(adapted, iou=how.iou)
     yield adapted
     sampler = StepSampler(0, sys.maxsize if iterations is None else iterations, batch)
     for samples in load_batches(pairs, sampler, workers):
-        _advance(loss, optimiser, samples)
+        _advance(loss, optimiser, samples, dtype)
         yield adapted
 
 
-def _advance(loss: nn.Module, optimiser: torch.optim.Optimizer, samples: Sample) -> None:
-    """One iteration; afterwards the parameters hold no gradient."""
+def _advance(loss: nn.Module, optimiser: torch.optim.Optimizer, samples: Sample, dtype: torch.dtype) -> None:
+    """One iteration, computed in `dtype` as far as that is safe; afterwards the parameters hold no gradient."""
     device = optimiser.param_groups[0]["params"][0].device
-    value = loss(to_device(samples, device))[:, 0].mean()
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype != torch.float32):
+        value = loss(to_device(samples, device))[:, 0].mean()
     if not value.isfinite():
         raise ArithmeticError(f"online learning diverged: the loss is {value.item()}; lower the learning rate")
     value.backward()
@@ -156,12 +224,7 @@ def first_frame_pairs(
     state = VideoSegmenter(model, canvas=canvas).begin(frame, mask)
     objects = state.probabilities.cpu().numpy() > 0.5
     void = (np.asarray(mask) == VOID) & ~objects.any(0)
-    return FirstFramePairs(frame, objects, canvas, void, seed, recipe)
-
-
-def default_rate(model: RANet) -> float:
-    """The learning rate of `learn_online`: the paper's for its backbone, ours for others."""
-    return PAPER_RATE if model.config.backbone == RANetConfig.backbone else LITE_RATE
+    return FirstFramePairs(frame, objects, canvas, void, seed, recipe, default_learning(model).passing)
 
 
 def check_learning(
@@ -170,8 +233,10 @@ def check_learning(
     """Raises ValueError for arguments of `learn_online` that make no sense; see there."""
     if not hasattr(model, "trace"):
         raise ValueError(f"online learning needs a RANet; a {type(model).__name__} has nothing to train")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("online learning has nothing to train: no parameter of the model has requires_grad")
+    everything = default_learning(model).encoder
+    names = (name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    if not any(everything or not name.startswith("encoder.") for name in names):
+        raise ValueError("online learning has nothing to train: no parameter that it changes has requires_grad")
     if iterations is None and seconds is None:
         raise ValueError("say how long to learn: iterations, seconds or both")
     if iterations is not None and iterations < 0:
@@ -222,6 +287,7 @@ class OnlineSegmenter:
             self.progress,
             canvas=self.segmenter.canvas,
             recipe=pairs_recipe(self.segmenter),
+            precision=self.segmenter.precision,
         )
 
 

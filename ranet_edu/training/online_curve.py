@@ -86,7 +86,7 @@ def _timed_networks(
     first, mask = sequence.read_frame(0), sequence.read_annotation(0)
     recipe = pairs_recipe(segmenter)
     pairs = first_frame_pairs(segmenter.model, first, mask, segmenter.canvas, seed, recipe)
-    networks = adapt(segmenter.model, pairs, iterations, learning_rate, batch)
+    networks = adapt(segmenter.model, pairs, iterations, learning_rate, batch, segmenter.precision)
     yield next(networks), 0.0, 0.0
     cpu = wall = 0.0
     for _ in range(iterations):

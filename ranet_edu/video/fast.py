@@ -50,7 +50,7 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
         take a minute. On a CPU it was slower than without and is refused.
     Raises ValueError for a precision or a compilation that the model's device is not fit for.
     """
-    dtype = _dtype(model, precision)
+    dtype = precision_type(model, precision)
     device = model.image_mean.device.type
     if compile and device != "cuda":
         raise ValueError(f"compile is for CUDA; the model is on {device}, where it costs a minute and gains nothing")
@@ -70,7 +70,8 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
     return ready
 
 
-def _dtype(model: RANet, precision: str) -> torch.dtype:
+def precision_type(model: RANet, precision: str) -> torch.dtype:
+    """What `precision` means for `model`, see `fast_copy`; raises ValueError where its device is not fit for it."""
     if precision == "auto":
         return model.image_mean.dtype
     if precision not in PRECISIONS:
