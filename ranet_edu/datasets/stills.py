@@ -331,6 +331,19 @@ def cut_out(rng: np.random.Generator, still: Still, label: int, size: tuple[int,
     return Layer(image, core[None], (slot,), placement, random_pose(rng), cut_out=True)
 
 
+def photo_layer(rng: np.random.Generator, still: Still, size: tuple[int, int]) -> Layer:
+    """A photo as the background of a scene of `size` (h, w), which it fills; its own objects are distractors."""
+    photo, labels = read_still(still)
+    height, width = labels.shape
+    scale = max(size[0] / height, size[1] / width)
+    room = np.array([scale * width - size[1], scale * height - size[0]]) / 2
+    point = np.array([size[1] - 1, size[0] - 1]) / 2 + rng.uniform(-room, room)
+    placement = Placement(tuple(point.tolist()), ((width - 1) / 2, (height - 1) / 2), (width, height), scale)
+    masks = _as_255(labels == np.reshape(still.labels, (-1, 1, 1)))
+    slots = (DISTRACTOR,) * len(still.labels)
+    return Layer(photo, masks, slots, placement, random_pose(rng, CAMERA_RANGE), labels == VOID)
+
+
 def _place(rng: np.random.Generator, start: float, end: float, limit: int, length: int, scale: float) -> float:
     """Where along one axis the middle of an object goes: at the scene's border if the photo's border cuts it there."""
     half = (end - start) * scale / 2

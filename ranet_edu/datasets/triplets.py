@@ -39,7 +39,7 @@ from ranet_edu.datasets.samples import (
     quiet_worker,
     scene_box,
 )
-from ranet_edu.datasets.stills import shuffled
+from ranet_edu.datasets.stills import StillPairs, cut_out, photo_layer, shuffled
 
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
@@ -75,24 +75,30 @@ class VideoTriplets(Dataset):
     double beside them, an object as well where there are fewer than N: a network that learned the few videos by heart
     is wrong there. passing: the probability that something, often the object's double, goes past in front of the
     objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so that two
-    objects cross each other's way. compound: the probability that a double, or what goes past, belongs to the first
+    objects cross each other's way. stills, strangers: the probability that the surroundings of a transplanted object
+    are a photo of `stills`, and that what goes past and is no double is one of their objects: the things and places of
+    a few videos come again and again. compound: the probability that a double, or what goes past, belongs to the first
     object, which then is two things that stand apart. rollout: T frames, 1 to 3 frames apart, forwards or backwards in
     time. max_interval: the previous mask is of a frame at most so many frames from the current one. length: samples in
     one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed` and i alone,
-    whatever the number of workers.
+    whatever the number of workers. Raises ValueError for strangers without stills.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
-                 passing: float = 0.0, compound: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
+                 passing: float = 0.0, compound: float = 0.0, stills: StillPairs | None = None, strangers: float = 0.0,
+                 recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
+        if strangers and stills is None:
+            raise ValueError(f"strangers is {strangers}; they are things and places of stills, and there are none")
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
         self.seed, self.transplant, self.passing, self.compound, self.recipe = (
             seed, transplant, passing, compound, recipe
         )
+        self.stills, self.strangers = stills, strangers
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -125,28 +131,45 @@ class VideoTriplets(Dataset):
         return Triplet(video, template, previous, frames, chosen)
 
     def _transplanted(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
-        """The same moments in the surroundings of another video; the double, if there is one, behind the objects."""
+        """The same moments in other surroundings; the double, if there is one, behind the objects."""
+        grounds = self._surroundings(rng, video, scenes[0].size)
+        doubles = _doubles(rng, scenes[0], self._slot(rng, scenes[0])) if rng.random() < DOUBLE else [[], []]
+        first, later = ([ground, *double] for ground, double in zip(grounds, doubles, strict=True))
+        return [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
+
+    def _surroundings(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> list[Layer]:
+        """Two moments of another video, or of a photo, that fill a scene of `size`; their objects are distractors."""
+        if rng.random() < self.strangers:
+            photo = photo_layer(rng, self.stills.grounds[rng.integers(len(self.stills.grounds))], size)
+            return [photo, replace(photo, pose=nearby_pose(rng, photo.pose, 0.3))]
         others = [number for number in range(len(self.videos)) if self.videos[number].name != video.name]
         ground = self.videos[rng.choice(others)]
-        doubles = _doubles(rng, scenes[0], self._slot(rng, scenes[0])) if rng.random() < DOUBLE else [[], []]
-        first, later = ([_surroundings(rng, ground, scenes[0].size), *double] for double in doubles)
-        return [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
+        return [_filling_frame(rng, ground, size) for _ in range(2)]
 
     def _passed(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
         """The same moments with something that goes past, before the objects, from the previous mask's frame on."""
         start, box = scene_box(scenes[0]), scene_box(scenes[1])
         if start is None or box is None:
             return scenes
-        actor = video if rng.random() < TWIN else self.videos[int(rng.integers(len(self.videos)))]
-        frame, (label, *_) = self._template(rng, actor)
+        thing, alike = self._thing(rng, video, scenes[0].size)
         known = rng.random() < KNOWN
         slot = self._slot(rng, scenes[0]) if known else DISTRACTOR
-        thing = _passer(rng, video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1), box, slot)
+        thing = replace(_sized(rng, thing, box), slots=(slot,))
         first = in_front(scenes[0], thing, _beside(rng, start)) if known else scenes[0]
         later = [in_front(scene, thing, point) for scene, point in zip(scenes[1:], way_past(rng, box), strict=False)]
-        if actor is not video and slot != 0 and rng.random() < MISTAKEN:
+        if not alike and slot != 0 and rng.random() < MISTAKEN:
             later[0] = mistaken(later[0])
         return [first, *later]
+
+    def _thing(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> tuple[Layer, bool]:
+        """Something that may go past, cut out, and whether it is from the video itself."""
+        twin = rng.random() < TWIN
+        if not twin and rng.random() < self.strangers:
+            subject = self.stills.subjects[rng.integers(len(self.stills.subjects))]
+            return cut_out(rng, *subject, size, DISTRACTOR), False
+        actor = video if twin else self.videos[int(rng.integers(len(self.videos)))]
+        frame, (label, *_) = self._template(rng, actor)
+        return _cut_out(video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1)), actor is video
 
     def _slot(self, rng: np.random.Generator, scene: Scene) -> int:
         """Which object one more thing is: part of the first, one of its own where there is room, or none."""
@@ -205,7 +228,7 @@ def _core(mask: np.ndarray) -> np.ndarray:
     return cv2.erode(mask, np.ones((3, 3), np.uint8))
 
 
-def _surroundings(rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> Layer:
+def _filling_frame(rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> Layer:
     """Some frame of a video as background that fills a scene of `size`; its objects are distractors."""
     scene = video_scene(video, int(rng.integers(len(video))), [], random_pose(rng, CAMERA_RANGE), 1)
     (layer,) = scene.layers
@@ -228,16 +251,20 @@ def _doubles(rng: np.random.Generator, scene: Scene, slot: int) -> list[list[Lay
     return [[replace(double, pose=first)], [replace(double, pose=nearby_pose(rng, first, 0.3))]]
 
 
-def _passer(rng: np.random.Generator, scene: Scene, beside: Box, slot: int) -> Layer:
-    """The object of a `video_scene`, cut out, about as large as what fills the box `beside`, as one more thing."""
+def _cut_out(scene: Scene) -> Layer:
+    """The first object of a `video_scene` as a layer of its own."""
     (layer,) = scene.layers
-    mask = _core(layer.masks[0])
     left, top, right, bottom = mask_box(layer.masks[0] > 0)
-    scale = math.exp(rng.uniform(-0.7, 0.3)) * math.sqrt(
-        (beside[2] - beside[0]) * (beside[3] - beside[1]) / ((right - left) * (bottom - top))
-    )
-    placement = Placement((0, 0), ((left + right - 1) / 2, (top + bottom - 1) / 2), (right - left, bottom - top), scale)
-    return replace(layer, masks=mask[None], slots=(slot,), placement=placement, cut_out=True)
+    placement = Placement((0, 0), ((left + right - 1) / 2, (top + bottom - 1) / 2), (right - left, bottom - top))
+    return replace(layer, masks=_core(layer.masks[0])[None], placement=placement, cut_out=True)
+
+
+def _sized(rng: np.random.Generator, thing: Layer, beside: Box) -> Layer:
+    """A cut-out about as large as what fills the box `beside`."""
+    width, height = thing.placement.extent
+    area = (beside[2] - beside[0]) * (beside[3] - beside[1])
+    scale = math.exp(rng.uniform(-0.7, 0.3)) * math.sqrt(area / (width * height))
+    return replace(thing, placement=replace(thing.placement, scale=scale))
 
 
 def way_past(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]]:

@@ -45,6 +45,7 @@ class TrainingConfig:
     compound: float = _option(0.0, "share of samples whose object is a union of two things or a part of one, 0 to 1")
     transplant: float = _option(0.0, "share of video samples whose objects are put before another video, 0 to 1")
     passing: float = _option(0.0, "share of video samples in which something goes past before the objects, 0 to 1")
+    strangers: float = _option(0.0, "share of those surroundings, and of what goes past, that is of the stills, 0 to 1")
     recolour: float = _option(0.0, "share of samples whose hues are all turned by one random angle, 0 to 1")
     max_interval: int = _option(5, "previous mask at most this many frames away (video)")
 
@@ -78,7 +79,8 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("stills_share", "paste", "compound", "transplant", "passing", "recolour", "average"):
+        shares = ("stills_share", "paste", "compound", "transplant", "passing", "strangers", "recolour", "average")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if self.burn_in >= self.rollout:

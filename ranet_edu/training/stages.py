@@ -84,9 +84,10 @@ def build_samples(config: TrainingConfig) -> Dataset:
     mixing, *seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
     if config.stage == "stills" or not davis:
         return _still_pairs(config, stills, seeds[0])
-    parts: list[tuple[Dataset, float]] = [(_video_triplets(config, davis, seeds[1]), 1 - config.stills_share)]
-    if stills and config.stills_share:
-        parts.append((_still_pairs(config, stills, seeds[0]), config.stills_share))
+    pairs = _still_pairs(config, stills, seeds[0]) if stills and (config.stills_share or config.strangers) else None
+    parts: list[tuple[Dataset, float]] = [(_video_triplets(config, davis, seeds[1], pairs), 1 - config.stills_share)]
+    if pairs:
+        parts.append((pairs, config.stills_share))
     return Mixture(parts, length=config.steps, seed=mixing)
 
 
@@ -97,7 +98,7 @@ def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> Stil
     )
 
 
-def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> VideoTriplets:
+def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: StillPairs | None) -> VideoTriplets:
     return VideoTriplets(
         davis,
         config.split,
@@ -109,6 +110,8 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int) -> VideoTrip
         transplant=config.transplant,
         passing=config.passing,
         compound=config.compound,
+        stills=stills,
+        strangers=config.strangers,
         recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )
 

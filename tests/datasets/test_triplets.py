@@ -15,6 +15,7 @@ from ranet_edu.datasets import triplets as triplets_module
 from ranet_edu.datasets.augment import Pose, Window
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample, Scene, View, render
+from ranet_edu.datasets.stills import StillPairs, find_stills, photo_layer
 from ranet_edu.datasets.triplets import VideoTriplets, video_scene
 
 CANVAS = (64, 112)
@@ -264,6 +265,78 @@ class TestPassing:
         videos = triplets(davis, passing=1.0)
         empty = [video_scene(videos.videos["leaving"], frame, [1], Pose(), 1) for frame in (0, 4, 5)]
         assert videos._passed(np.random.default_rng(0), videos.videos["leaving"], empty) == empty
+
+
+class TestStrangers:
+    """Stills of green squares on blue: nothing in the videos looks like them."""
+
+    GREEN, BLUE, RED = (30, 200, 30), (20, 20, 220), (250, 40, 40)
+
+    @pytest.fixture
+    def folder(self, drawn: SimpleNamespace, tmp_path: Path) -> Path:
+        for name, size in {"wide": (80, 200), "tall": (200, 80)}.items():
+            labels = np.zeros(size, np.uint8)
+            labels[size[0] // 2 - 15 : size[0] // 2 + 15, size[1] // 2 - 15 : size[1] // 2 + 15] = 1
+            image = np.where(labels[..., None] == 1, self.GREEN, self.BLUE).astype(np.uint8)
+            drawn.save_still(tmp_path, name, labels, image)
+        return tmp_path
+
+    def like(self, pixels: np.ndarray, colour: tuple[int, int, int]) -> bool:
+        return np.abs(np.median(pixels.reshape(-1, 3), axis=0) - colour).max() < 20
+
+    def test_a_transplanted_object_stands_before_a_photo(
+        self, davis: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(triplets_module, "DOUBLE", 0)
+        videos = triplets(davis, stills=StillPairs(folder), strangers=1.0)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in (0, 7, 8)]
+        squares = 0
+        for seed in range(6):
+            moved = [TestTransplanted.seen(scene) for scene in
+                     videos._transplanted(np.random.default_rng(seed), leaving, scenes)]
+            for view in moved:
+                assert self.like(view.image[view.masks[0]], self.RED)
+                assert self.like(view.image[~view.masks[0] & ~view.distractor], self.BLUE)
+                if view.distractor.sum() > 200:
+                    assert self.like(view.image[view.distractor], self.GREEN)
+                    squares += 1
+        assert squares > 6
+
+    @pytest.mark.parametrize(("twin", "colour"), [(0, GREEN), (1, RED)])
+    def test_what_goes_past_is_a_stills_object_or_the_double(
+        self, davis: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, twin: int, colour: tuple[int, int, int]
+    ) -> None:
+        for name, share in {"TWIN": twin, "KNOWN": 1, "MISTAKEN": 0}.items():
+            monkeypatch.setattr(triplets_module, name, share)
+        videos = triplets(davis, stills=StillPairs(folder), strangers=1.0, passing=1.0, objects=2)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 2) for frame in (0, 0, 1, 2)]
+        seen = 0
+        for seed in range(8):
+            for view in TestPassing.seen(videos._passed(np.random.default_rng(seed), leaving, scenes)):
+                if view.masks[1].sum() > 200:
+                    assert self.like(view.image[view.masks[1]], colour)
+                    seen += 1
+        assert seen > 8
+
+    def test_a_photo_fills_the_frame(self, folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        for still in find_stills(folder):
+            for size in ((100, 175), (175, 100)):
+                layer = replace(photo_layer(rng, still, size), pose=Pose())
+                view = render(Scene([layer], size, 1), Window(0, 0, size[1], size[0]), size)
+                assert view.valid.all() and not view.masks.any()
+
+    def test_a_share_of_the_samples(self, davis: Path, folder: Path) -> None:
+        choices = {"transplant": 1.0, "stills": StillPairs(folder)}
+        half, none, every = (triplets(davis, strangers=share, **choices) for share in (0.5, 0.0, 1.0))
+        kinds = {(same(half[i], none[i]), same(half[i], every[i])) for i in range(12)}
+        assert kinds == {(True, False), (False, True)}
+
+    def test_there_must_be_stills(self, davis: Path) -> None:
+        with pytest.raises(ValueError, match=r"strangers is 0.5; .* there are none"):
+            triplets(davis, strangers=0.5)
 
 
 def test_one_object_of_many_leaves_the_others_as_distractors(davis: Path) -> None:

@@ -127,3 +127,9 @@ def test_the_matching_stage_improves_the_maps_and_leaves_the_rest(video_config):
 def test_the_matching_stage_learns_from_stills_alone_as_well(video_config, draw_stills):
     samples = build_samples(replace(video_config, stage="matching", data=(draw_stills(),)))
     assert type(samples).__name__ == "StillPairs"
+
+
+def test_strangers_in_the_videos_are_of_the_stills(video_config):
+    for share in (0.35, 0.0):
+        video, stills = build_samples(replace(video_config, strangers=0.5, stills_share=share)).datasets
+        assert video.stills is stills and video.strangers == 0.5
