@@ -336,7 +336,7 @@ def photo_layer(rng: np.random.Generator, still: Still, size: tuple[int, int]) -
     photo, labels = read_still(still)
     height, width = labels.shape
     scale = max(size[0] / height, size[1] / width)
-    room = np.array([scale * width - size[1], scale * height - size[0]]) / 2
+    room = np.maximum([scale * width - size[1], scale * height - size[0]], 0) / 2  # not a rounding error below 0
     point = np.array([size[1] - 1, size[0] - 1]) / 2 + rng.uniform(-room, room)
     placement = Placement(tuple(point.tolist()), ((width - 1) / 2, (height - 1) / 2), (width, height), scale)
     masks = _as_255(labels == np.reshape(still.labels, (-1, 1, 1)))

@@ -274,7 +274,7 @@ class TestStrangers:
 
     @pytest.fixture
     def folder(self, drawn: SimpleNamespace, tmp_path: Path) -> Path:
-        for name, size in {"wide": (80, 200), "tall": (200, 80)}.items():
+        for name, size in {"wide": (85, 200), "tall": (200, 85)}.items():
             labels = np.zeros(size, np.uint8)
             labels[size[0] // 2 - 15 : size[0] // 2 + 15, size[1] // 2 - 15 : size[1] // 2 + 15] = 1
             image = np.where(labels[..., None] == 1, self.GREEN, self.BLUE).astype(np.uint8)
