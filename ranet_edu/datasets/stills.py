@@ -200,7 +200,7 @@ class StillPairs(Dataset):
         moments = [_moments(rng, layer, self.rollout) for layer in layers]
         template, previous, *frames = (Scene(layers, size, self.objects) for layers in zip(*moments, strict=True))
         if pasted and rng.random() < self.vanish:
-            frames = [_without_first_object(frame) for frame in frames]
+            frames = [without_first_object(frame) for frame in frames]
         return make_sample(rng, template, previous, frames, self.size, self.recipe)
 
     def _in_place(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
@@ -249,7 +249,8 @@ class StillPairs(Dataset):
         return pool[rng.integers(len(pool))]
 
 
-def _without_first_object(scene: Scene) -> Scene:
+def without_first_object(scene: Scene) -> Scene:
+    """The scene once its first object is out of sight."""
     return replace(scene, layers=[layer for layer in scene.layers if 0 not in layer.slots])
 
 

@@ -39,7 +39,7 @@ from ranet_edu.datasets.samples import (
     quiet_worker,
     scene_box,
 )
-from ranet_edu.datasets.stills import StillPairs, cut_out, photo_layer, shuffled
+from ranet_edu.datasets.stills import StillPairs, cut_out, photo_layer, shuffled, without_first_object
 
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
@@ -68,27 +68,28 @@ class Triplet(NamedTuple):
 class VideoTriplets(Dataset):
     """Template, previous mask and T consecutive frames of one video: a map-style dataset of `Sample`s.
 
-    davis: a `DavisDataset` (or any sequence of `DavisSequence`s), or DAVIS's root folder, of which `split` of `year`
-    is read. size: the canvas (H, W). objects: N; of a video with more, N are chosen at random and the rest are
+    davis: a `DavisDataset` (or any sequence of `DavisSequence`s), or DAVIS's root folder, of which `split` of `year` is
+    read. size: the canvas (H, W). objects: N; of a video with more, N are chosen at random and the rest are
     distractors, of one with fewer the last masks stay empty (but see transplant). transplant: the probability that the
     objects are cut out and put before a frame of another video, whose own objects are distractors then, often with a
     double beside them, an object as well where there are fewer than N: a network that learned the few videos by heart
-    is wrong there. passing: the probability that something, often the object's double, goes past in front of the
-    objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so that two
-    objects cross each other's way. stills, strangers: the probability that the surroundings of a transplanted object
-    are a photo of `stills`, and that what goes past and is no double is one of their objects: the things and places of
-    a few videos come again and again. compound: the probability that a double, or what goes past, belongs to the first
-    object, which then is two things that stand apart. rollout: T frames, 1 to 3 frames apart, forwards or backwards in
-    time. max_interval: the previous mask is of a frame at most so many frames from the current one. length: samples in
-    one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed` and i alone,
-    whatever the number of workers. Raises ValueError for strangers without stills.
+    is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, so that
+    only an empty mask is right. passing: the probability that something, often the object's double, goes past in front
+    of the objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so
+    that two objects cross each other's way. stills, strangers: the probability that the surroundings of a transplanted
+    object are a photo of `stills`, and that what goes past and is no double is one of their objects: the things and
+    places of a few videos come again and again. compound: the probability that a double, or what goes past, belongs to
+    the first object, which then is two things that stand apart. rollout: T frames, 1 to 3 frames apart, forwards or
+    backwards in time. max_interval: the previous mask is of a frame at most so many frames from the current one.
+    length: samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on
+    `seed` and i alone, whatever the number of workers. Raises ValueError for strangers without stills.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
                  passing: float = 0.0, compound: float = 0.0, stills: StillPairs | None = None, strangers: float = 0.0,
-                 recipe: Recipe = VIDEO_RECIPE) -> None:
+                 vanish: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         if strangers and stills is None:
             raise ValueError(f"strangers is {strangers}; they are things and places of stills, and there are none")
@@ -98,7 +99,7 @@ class VideoTriplets(Dataset):
         self.seed, self.transplant, self.passing, self.compound, self.recipe = (
             seed, transplant, passing, compound, recipe
         )
-        self.stills, self.strangers = stills, strangers
+        self.stills, self.strangers, self.vanish = stills, strangers, vanish
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -135,7 +136,10 @@ class VideoTriplets(Dataset):
         grounds = self._surroundings(rng, video, scenes[0].size)
         doubles = _doubles(rng, scenes[0], self._slot(rng, scenes[0])) if rng.random() < DOUBLE else [[], []]
         first, later = ([ground, *double] for ground, double in zip(grounds, doubles, strict=True))
-        return [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
+        moved = [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
+        if rng.random() < self.vanish:
+            moved[2:] = map(without_first_object, moved[2:])
+        return moved
 
     def _surroundings(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> list[Layer]:
         """Two moments of another video, or of a photo, that fill a scene of `size`; their objects are distractors."""

@@ -44,6 +44,7 @@ class TrainingConfig:
     paste: float = _option(0.5, "share of stills whose object is pasted onto another photo, 0 to 1")
     compound: float = _option(0.0, "share of samples whose object is a union of two things or a part of one, 0 to 1")
     transplant: float = _option(0.0, "share of video samples whose objects are put before another video, 0 to 1")
+    vanish: float = _option(0.1, "share of objects on strange ground that are gone after the previous mask, 0 to 1")
     passing: float = _option(0.0, "share of video samples in which something goes past before the objects, 0 to 1")
     strangers: float = _option(0.0, "share of those surroundings, and of what goes past, that is of the stills, 0 to 1")
     recolour: float = _option(0.0, "share of samples whose hues are all turned by one random angle, 0 to 1")
@@ -79,8 +80,8 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        shares = ("stills_share", "paste", "compound", "transplant", "passing", "strangers", "recolour", "average")
-        for name in shares:
+        shares = ("stills_share", "paste", "compound", "transplant", "vanish", "passing", "strangers", "recolour")
+        for name in (*shares, "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if self.burn_in >= self.rollout:

@@ -94,7 +94,7 @@ def build_samples(config: TrainingConfig) -> Dataset:
 def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> StillPairs:
     return StillPairs(
         folders, config.size, objects=config.objects, paste=config.paste, seed=seed, rollout=config.rollout,
-        compound=config.compound, recipe=replace(STILLS_RECIPE, recolour=config.recolour),
+        compound=config.compound, vanish=config.vanish, recipe=replace(STILLS_RECIPE, recolour=config.recolour),
     )
 
 
@@ -112,6 +112,7 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: Stil
         compound=config.compound,
         stills=stills,
         strangers=config.strangers,
+        vanish=config.vanish,
         recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )
 
