@@ -58,8 +58,11 @@ def test_the_pass_is_the_one_that_segmented_the_frame(clip: Clip, inside: Inside
     torch.testing.assert_close(inside.trace.probabilities, found)
 
 
-def test_without_the_previous_mask_something_else_is_found(inside: Inside) -> None:
-    assert inside.previous.max() > 0.1
+def test_without_the_previous_mask_something_else_is_found(clip: Clip, inside: Inside) -> None:
+    first = clip.segmenter.begin(clip.frame(0), clip.labels(0))
+    before = replace(first, probabilities=torch.from_numpy(clip.probabilities(1)))
+    told = clip.segmenter.network_inputs(before, clip.frame(2)).previous_masks[0, 1]
+    assert np.array_equal(inside.previous, told.numpy()) and inside.previous.max() > 0.1
     assert (inside.trace.probabilities - inside.blind.probabilities).abs().max() > 0.01
 
 

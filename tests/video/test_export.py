@@ -103,6 +103,12 @@ def test_the_example_in_the_readme_runs(file, clip, repository, monkeypatch):
     names = {"first_frame": first, "frames": frames, "first_masks": mask}
     exec(example, names)
     assert names["masks"].shape == mask.shape and 0 <= names["masks"].min() < 0.1 < 0.5 < names["masks"].max() <= 1
+    model, given = RANet.lite(), torch.from_numpy(mask)
+    with torch.inference_mode():
+        template, previous = model.encode_template(model.normalize(torch.from_numpy(first))), given
+        for frame in frames:
+            previous = model(model.normalize(torch.from_numpy(frame)), template, given, previous)
+    assert np.mean((names["masks"] > 0.5) == (previous.numpy() > 0.5)) > 0.995
 
 
 def test_objects_that_are_ranked_against_each_other(tmp_path):
