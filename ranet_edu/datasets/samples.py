@@ -116,11 +116,11 @@ def _known(layer: Layer, points: np.ndarray) -> np.ndarray:
     return known
 
 
-def scene_box(scene: Scene) -> Box | None:
-    """The box around all objects of a scene, in scene pixels, to within a few of them; None without objects."""
+def scene_box(scene: Scene, slots: slice = slice(None)) -> Box | None:
+    """The box around a scene's objects (or only some), in scene pixels, to within a few; None where none is seen."""
     height, width = scene.size
     canvas = (96, max(16, round(96 * width / height)))
-    box = augment.mask_box(render(scene, Window(0, 0, width, height), canvas, image=False).masks.any(0))
+    box = augment.mask_box(render(scene, Window(0, 0, width, height), canvas, image=False).masks[slots].any(0))
     if box is None:
         return None
     across, down = width / canvas[1], height / canvas[0]

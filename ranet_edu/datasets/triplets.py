@@ -46,7 +46,9 @@ SMALLEST = 0.0005  # of the frame: what a template must show of an object
 DOUBLE = 0.6  # how often the object's double stands beside it in a transplanted scene
 TWIN = 0.4  # how often what goes past looks like the object
 KNOWN = 0.6  # how often the template shows it already, so that it may be an object or belong to one
-MISTAKEN = 0.3  # how often the previous masks took it for the object, and the object for it, where they differ in looks
+MISTAKEN = 0.3  # how often the previous masks took it for what it isn't, where it and the object differ in looks
+FIRST = slice(0, 1)  # the first object among a sample's
+PART = 0.7  # how often what moves along with the first object is part of it
 
 
 @lru_cache(maxsize=128)
@@ -76,20 +78,22 @@ class VideoTriplets(Dataset):
     is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, so that
     only an empty mask is right. passing: the probability that something, often the object's double, goes past in front
     of the objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so
-    that two objects cross each other's way. stills, strangers: the probability that the surroundings of a transplanted
-    object are a photo of `stills`, and that what goes past and is no double is one of their objects: the things and
-    places of a few videos come again and again. compound: the probability that a double, or what goes past, belongs to
-    the first object, which then is two things that stand apart. rollout: T frames, 1 to 3 frames apart, forwards or
-    backwards in time. max_interval: the previous mask is of a frame at most so many frames from the current one.
-    length: samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on
-    `seed` and i alone, whatever the number of workers. Raises ValueError for strangers without stills.
+    that two objects cross each other's way. companion: the probability that something touches the first object and
+    moves along with it, as a bicycle with its rider; mostly it is part of the object. compound: the probability that a
+    double, or what goes past, belongs to the first object, which then is two things that stand apart. stills,
+    strangers: the probability that the surroundings of a transplanted object are a photo of `stills`, and that what
+    goes past or along and is no double is one of their objects: the things and places of a few videos come again and
+    again. rollout: T frames, 1 to 3 frames apart, forwards or backwards in time. max_interval: the previous mask is of
+    a frame at most so many frames from the current one. length: samples in one epoch (default: the number of frames);
+    any index from 0 on is valid, and sample i depends on `seed` and i alone, whatever the number of workers. Raises
+    ValueError for strangers without stills.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
                  passing: float = 0.0, compound: float = 0.0, stills: StillPairs | None = None, strangers: float = 0.0,
-                 vanish: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
+                 vanish: float = 0.0, companion: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         if strangers and stills is None:
             raise ValueError(f"strangers is {strangers}; they are things and places of stills, and there are none")
@@ -99,7 +103,7 @@ class VideoTriplets(Dataset):
         self.seed, self.transplant, self.passing, self.compound, self.recipe = (
             seed, transplant, passing, compound, recipe
         )
-        self.stills, self.strangers, self.vanish = stills, strangers, vanish
+        self.stills, self.strangers, self.vanish, self.companion = stills, strangers, vanish, companion
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -116,6 +120,8 @@ class VideoTriplets(Dataset):
                   *(video_scene(video, frame, chosen, later, self.objects) for frame in frames)]
         if len(self.videos) > 1 and rng.random() < self.transplant:
             scenes = self._transplanted(rng, video, scenes)
+        if self.companion and rng.random() < self.companion:
+            scenes = self._accompanied(rng, video, scenes)
         if self.passing and rng.random() < self.passing:
             scenes = self._passed(rng, video, scenes)
         return make_sample(rng, scenes[0], scenes[1], scenes[2:], self.size, self.recipe)
@@ -150,6 +156,21 @@ class VideoTriplets(Dataset):
         ground = self.videos[rng.choice(others)]
         return [_filling_frame(rng, ground, size) for _ in range(2)]
 
+    def _accompanied(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
+        """The same moments with something joined to the first object; it is out of sight when the object is."""
+        boxes = [scene_box(scene, FIRST) for scene in scenes]
+        if boxes[0] is None:
+            return scenes
+        thing, alike = self._thing(rng, video, scenes[0].size)
+        part = rng.random() < PART
+        thing = replace(_sized(rng, thing, boxes[0]), slots=(0 if part else DISTRACTOR,))
+        moments = along(rng, thing, boxes)
+        if not alike and moments[1] and rng.random() < MISTAKEN:  # the part was lost, or the stranger claimed
+            moments[1] = replace(moments[1], slots=(DISTRACTOR if part else 0,))
+        behind = rng.random() < 0.5
+        return [with_thing(scene, moment, behind) if moment else scene
+                for scene, moment in zip(scenes, moments, strict=True)]
+
     def _passed(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
         """The same moments with something that goes past, before the objects, from the previous mask's frame on."""
         start, box = scene_box(scenes[0]), scene_box(scenes[1])
@@ -166,7 +187,7 @@ class VideoTriplets(Dataset):
         return [first, *later]
 
     def _thing(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> tuple[Layer, bool]:
-        """Something that may go past, cut out, and whether it is from the video itself."""
+        """Something that may go past or along, cut out, and whether it is from the video itself."""
         twin = rng.random() < TWIN
         if not twin and rng.random() < self.strangers:
             subject = self.stills.subjects[rng.integers(len(self.stills.subjects))]
@@ -265,9 +286,7 @@ def _cut_out(scene: Scene) -> Layer:
 
 def _sized(rng: np.random.Generator, thing: Layer, beside: Box) -> Layer:
     """A cut-out about as large as what fills the box `beside`."""
-    width, height = thing.placement.extent
-    area = (beside[2] - beside[0]) * (beside[3] - beside[1])
-    scale = math.exp(rng.uniform(-0.7, 0.3)) * math.sqrt(area / (width * height))
+    scale = math.exp(rng.uniform(-0.7, 0.3)) * _side(beside) / math.sqrt(math.prod(thing.placement.extent))
     return replace(thing, placement=replace(thing.placement, scale=scale))
 
 
@@ -281,10 +300,37 @@ def way_past(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]
         point = point + step
 
 
+def along(rng: np.random.Generator, thing: Layer, boxes: Sequence[Box | None]) -> list[Layer | None]:
+    """The thing at each moment as it moves with what fills `boxes`, one for each moment; None where the box is."""
+    place, goal = rng.uniform(-0.1, 1.1, 2), nearby_pose(rng, thing.pose, 0.3)
+    poses = [thing.pose.towards(goal, step / len(boxes)) for step in range(len(boxes))]
+    first = _side(boxes[0])
+    return [box and _joined(replace(thing, pose=pose), box, place, _side(box) / first)
+            for box, pose in zip(boxes, poses, strict=True)]
+
+
+def _joined(thing: Layer, box: Box, place: np.ndarray, growth: float) -> Layer:
+    """The thing at a place of a box ((0, 0): its upper left corner, (1, 1): the other), larger as the box is."""
+    point = np.array(box[:2]) + place * (box[2] - box[0], box[3] - box[1])
+    scale = thing.placement.scale * growth
+    return replace(thing, placement=replace(thing.placement, scene_point=tuple(point.tolist()), scale=scale))
+
+
+def _side(box: Box) -> float:
+    """The side of the square of a box's area."""
+    return math.sqrt((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def with_thing(scene: Scene, thing: Layer, behind: bool) -> Scene:
+    """The scene with one more thing in front of all others, or else behind all that is cut out."""
+    place = 1 if behind else len(scene.layers)
+    return replace(scene, layers=[*scene.layers[:place], thing, *scene.layers[place:]])
+
+
 def in_front(scene: Scene, thing: Layer, point: tuple[float, float]) -> Scene:
     """The scene with one more thing in front of all others, its middle at `point`."""
     placed = replace(thing, placement=replace(thing.placement, scene_point=point))
-    return replace(scene, layers=[*scene.layers, placed])
+    return with_thing(scene, placed, behind=False)
 
 
 def mistaken(scene: Scene) -> Scene:

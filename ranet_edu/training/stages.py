@@ -108,6 +108,7 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: Stil
         max_interval=config.max_interval,
         seed=seed,
         transplant=config.transplant,
+        companion=config.companion,
         passing=config.passing,
         compound=config.compound,
         stills=stills,

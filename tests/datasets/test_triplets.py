@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -277,6 +278,68 @@ class TestPassing:
         videos = triplets(davis, passing=1.0)
         empty = [video_scene(videos.videos["leaving"], frame, [1], Pose(), 1) for frame in (0, 4, 5)]
         assert videos._passed(np.random.default_rng(0), videos.videos["leaving"], empty) == empty
+
+
+class TestCompanion:
+    def drawn(self, davis: Path, monkeypatch: pytest.MonkeyPatch, part: float, wrong: float = 0.0,
+              frames: tuple[int, ...] = (0, 0, 1, 2, 3)) -> list[tuple[list[View], list[View]]]:
+        """What frames of one disc show without and with another disc that moves along; several draws."""
+        for name, share in {"TWIN": 0, "PART": part, "MISTAKEN": wrong}.items():
+            monkeypatch.setattr(triplets_module, name, share)
+        videos = triplets(davis, companion=1.0)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in frames]
+        drawn = (videos._accompanied(np.random.default_rng(seed), leaving, scenes) for seed in range(12))
+        return [(TestPassing.seen(scenes), TestPassing.seen(accompanied)) for accompanied in drawn]
+
+    def test_it_is_part_of_the_object_or_the_object_is_what_it_was(
+        self, davis: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for part in (0, 1):
+            drawn = self.drawn(davis, monkeypatch, part)
+            for plain, view in (pair for moments in drawn for pair in zip(*moments, strict=True)):
+                if part:
+                    assert (plain.masks[0] <= view.masks[0]).all() and not view.distractor.any()
+                else:
+                    assert np.array_equal(view.masks[0], plain.masks[0] & ~view.distractor) and view.distractor.any()
+
+    def test_it_moves_along(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The disc moves 24 pixels to the right, and turning moves a companion of its size by a few."""
+        ways = []
+        for _, views in self.drawn(davis, monkeypatch, part=0):
+            first, last = (np.argwhere(view.distractor).mean(0) for view in (views[0], views[-1]))
+            ways.append(last - first)
+        assert np.abs(np.median(ways, axis=0) - (0, 24)).max() < 4
+
+    def test_it_touches_the_object(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        near = np.ones((41, 41), np.uint8)
+        for _, views in self.drawn(davis, monkeypatch, part=0):
+            for view in views:
+                assert (cv2.dilate(view.masks[0].astype(np.uint8), near)[view.distractor] > 0).any()
+
+    def test_it_leaves_with_the_object(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The template shows the object, then it is gone for a frame; a template without it is left as it is."""
+        for _, views in self.drawn(davis, monkeypatch, part=1, frames=(0, 3, 4, 6)):
+            assert [view.masks[0].any() for view in views] == [True, True, False, True]
+        for _, after in self.drawn(davis, monkeypatch, part=0, frames=(4, 3, 2)):
+            assert not any(view.distractor.any() for view in after)
+
+    @pytest.mark.parametrize("part", [0, 1])
+    def test_the_previous_mask_may_have_lost_or_claimed_it(
+        self, davis: Path, monkeypatch: pytest.MonkeyPatch, part: int
+    ) -> None:
+        right, wrong = (self.drawn(davis, monkeypatch, part, share) for share in (0, 1))
+        taken = 0
+        for (_, rightly), (_, wrongly) in zip(right, wrong, strict=True):
+            assert all(np.array_equal(a.masks, b.masks) for a, b in zip(rightly[2:], wrongly[2:], strict=True))
+            lost, claimed = (rightly[1], wrongly[1])[:: 1 if part else -1]
+            taken += int(lost.masks.sum() > claimed.masks.sum() and claimed.distractor.any())
+        assert 2 < taken < 12  # never of the object's own video: it may look the same
+
+    def test_a_share_of_the_samples(self, davis: Path) -> None:
+        half, none, every = (triplets(davis, companion=share) for share in (0.5, 1e-9, 1.0))
+        kinds = {(same(half[i], none[i]), same(half[i], every[i])) for i in range(12)}
+        assert {(True, False), (False, True)} <= kinds
 
 
 class TestStrangers:

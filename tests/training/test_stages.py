@@ -133,3 +133,9 @@ def test_strangers_in_the_videos_are_of_the_stills(video_config):
     for share in (0.35, 0.0):
         video, stills = build_samples(replace(video_config, strangers=0.5, stills_share=share)).datasets
         assert video.stills is stills and video.strangers == 0.5
+
+
+def test_options_of_the_videos_reach_them(video_config):
+    chosen = {"transplant": 0.1, "vanish": 0.2, "companion": 0.3, "passing": 0.4, "compound": 0.5}
+    videos, _ = build_samples(replace(video_config, **chosen)).datasets
+    assert {name: getattr(videos, name) for name in chosen} == chosen
