@@ -40,6 +40,7 @@ from ranet_edu.video.fast import PRECISIONS, fast_copy
 from ranet_edu.video.segmenter import VideoSegmenter
 
 SAMPLE = "cat"
+WARM_UPS = 3  # rounds before those that count: the first frames of a video wait for memory that later ones have at hand
 Measure = TypeVar("Measure")
 
 
@@ -217,10 +218,10 @@ def by_turns(
 def _frame_rows(
     candidates: Mapping[str, Candidate], common: Mapping[str, object], device: torch.device, tick: Callable[[], object]
 ) -> list[Row]:
-    first = {name: seconds(c.call, device) for name, c in candidates.items()}
-    times = by_turns(
-        {name: partial(seconds, c.call, device) for name, c in candidates.items()}, common["repeats"], tick
-    )
+    calls = {name: partial(seconds, c.call, device) for name, c in candidates.items()}
+    first = {name: call() for name, call in calls.items()}
+    by_turns(calls, WARM_UPS)
+    times = by_turns(calls, common["repeats"], tick)
     medians = {name: 1000 * median(mine) for name, mine in times.items()}
     found: dict[str, Tensor] = {}
     memory = {

@@ -116,6 +116,8 @@ def move_less(network: RANet) -> None:
     network.ranking.__class__ = RowwiseRanking
     network.decoder.__class__ = ObjectByObject
     network.merge.__class__ = NonZeroMerge
+    if network.decoder.predict.out_channels == 1:
+        network.decoder.predict.__class__ = OneChannelConv2d
     for module in (*network.merge.modules(), *network.decoder.modules()):
         if type(module) is nn.Conv2d and _is_narrow(module):
             module.__class__ = NarrowConv2d
@@ -218,8 +220,6 @@ def multiply_less(network: RANet) -> None:
 
     Elsewhere they, and others, read maps pixel by pixel, as the processor's library computes.
     """
-    if network.decoder.predict.out_channels == 1:
-        network.decoder.predict.__class__ = OneChannelConv2d
     convolutions = [module for module in network.modules() if type(module) is nn.Conv2d]
     if winograd_pays():
         for conv in filter(_suits_winograd, convolutions):
