@@ -47,7 +47,7 @@ class TrainingConfig:
     vanish: float = _option(0.1, "share of objects on strange ground that are gone after the previous mask, 0 to 1")
     passing: float = _option(0.0, "share of video samples in which something goes past before the objects, 0 to 1")
     companion: float = _option(0.0, "share of video samples in which something moves along with the object, 0 to 1")
-    strangers: float = _option(0.0, "share of surroundings, and of what goes past or along, that is of stills, 0 to 1")
+    strangers: float = _option(0.0, "share of surroundings, and of what goes past or along, that is of --data's stills")
     recolour: float = _option(0.0, "share of samples whose hues are all turned by one random angle, 0 to 1")
     max_interval: int = _option(5, "previous mask at most this many frames away (video)")
 

@@ -41,18 +41,31 @@ PAPER: dict[str, Any] = {
 # would hold a layer still for a thousand steps: hence the clipping.
 LITE: dict[str, Any] = {"preset": "lite", "precision": "bf16", "clip": 5.0}
 PRESETS = {"lite": LITE, "paper": PAPER}
-STAGES: dict[str, dict[str, Any]] = {"matching": {"frozen_stages": 5}, "stills": {}, "video": {"rollout": 1}}
+# What the shipped weights were trained with, the last stage's being "video" (model card).
+SCENES: dict[str, Any] = {"stills_share": 0.5, "paste": 0.7, "compound": 0.3}
+LITE_STAGES: dict[str, dict[str, Any]] = {
+    "matching": SCENES | {"frozen_stages": 5, "learning_rate": 2e-3, "weight_decay": 0.01, "transplant": 0.3},
+    "stills": {},
+    "video": SCENES | {"rollout": 4, "burn_in": 2, "boundary": 1.0, "transplant": 0.4, "vanish": 0.15, "passing": 0.3,
+                       "strangers": 0.5},
+}
+STAGES = {"lite": LITE_STAGES, "paper": {"matching": {"frozen_stages": 5}, "stills": {}, "video": {}}}
 
 
 def make_config(stage: str, preset: str = "lite", **choices: Any) -> TrainingConfig:
     """The recipe of `stage` ("matching", "stills" or "video") for `preset` ("lite" or "paper"), with `choices` on top.
 
-    Raises `ValueError` for an unknown stage, preset or a choice that makes no sense.
+    Of a rollout shorter than the recipe's at least one frame is learned from. Raises `ValueError` for an unknown stage,
+    preset or a choice that makes no sense.
     """
-    if stage not in STAGES or preset not in PRESETS:
-        raise ValueError(f"no stage {stage!r} with preset {preset!r}; stages: {list(STAGES)}, presets: {list(PRESETS)}")
+    if preset not in PRESETS or stage not in STAGES[preset]:
+        stages = list(LITE_STAGES)
+        raise ValueError(f"no stage {stage!r} with preset {preset!r}; stages: {stages}, presets: {list(PRESETS)}")
     choices = {name: tuple(value) if isinstance(value, list) else value for name, value in choices.items()}
-    return TrainingConfig(**{"stage": stage} | PRESETS[preset] | STAGES[stage] | choices)
+    recipe = PRESETS[preset] | STAGES[preset][stage]
+    if "rollout" in choices and "burn_in" in recipe:
+        recipe["burn_in"] = max(min(recipe["burn_in"], choices["rollout"] - 1), 0)
+    return TrainingConfig(**{"stage": stage} | recipe | choices)
 
 
 def train(config: TrainingConfig) -> Path:
@@ -86,7 +99,7 @@ def build_samples(config: TrainingConfig) -> Dataset:
         return _still_pairs(config, stills, seeds[0])
     pairs = _still_pairs(config, stills, seeds[0]) if stills and (config.stills_share or config.strangers) else None
     parts: list[tuple[Dataset, float]] = [(_video_triplets(config, davis, seeds[1], pairs), 1 - config.stills_share)]
-    if pairs:
+    if pairs and config.stills_share:
         parts.append((pairs, config.stills_share))
     return Mixture(parts, length=config.steps, seed=mixing)
 
@@ -112,7 +125,7 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: Stil
         passing=config.passing,
         compound=config.compound,
         stills=stills,
-        strangers=config.strangers,
+        strangers=config.strangers if stills else 0.0,
         vanish=config.vanish,
         recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )

@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ MOVES = [(5 + index, 10 + 4 * index) for index in range(6)]
 @pytest.fixture
 def video_config(draw_davis, draw_stills, tmp_path) -> TrainingConfig:
     data = (draw_davis({"one": MOVES, "two": MOVES[::-1]}), draw_stills())
-    return make_config("video", out=tmp_path / "run", data=data, size=(64, 96), init="none", workers=0, cpu=True)
+    small = {"size": (64, 96), "init": "none", "rollout": 1, "workers": 0, "cpu": True}
+    return make_config("video", out=tmp_path / "run", data=data, **small)
 
 
 def test_presets_differ_and_unknown_ones_are_refused():
@@ -26,6 +28,21 @@ def test_presets_differ_and_unknown_ones_are_refused():
         make_config("audio", out=Path("o"), data=("a",))
     with pytest.raises(ValueError, match="preset 'huge'"):
         make_config("video", "huge", out=Path("o"), data=("a",))
+
+
+def test_a_recipe_fits_what_is_chosen():
+    """A short rollout leaves a frame to learn from, and what is chosen stays."""
+    choose = partial(make_config, "video", out=Path("o"), data=("a",))
+    assert [choose(rollout=frames).burn_in for frames in (1, 2, 3, 4)] == [0, 1, 2, 2]
+    assert choose(rollout=3, burn_in=0).burn_in == 0 and choose("paper", rollout=3).burn_in == 0
+    with pytest.raises(ValueError, match="rollout is 0; it must be at least 1"):
+        choose(rollout=0)
+
+
+def test_strangers_need_stills(video_config):
+    davis = video_config.data[0]
+    samples = build_samples(replace(video_config, data=(davis,), strangers=0.5))
+    assert samples[0].frames.shape == (1, 3, 64, 96)
 
 
 def test_data_that_the_stage_cannot_do_without(draw_davis, draw_stills, tmp_path):
@@ -44,7 +61,7 @@ def test_the_video_stage_mixes_both_kinds_in_one_shape(video_config):
     config = replace(video_config, rollout=2, objects=2)
     samples = build_samples(config)
     shares = [type(samples.datasets[part]).__name__ for part in (0, 1)]
-    assert shares == ["VideoTriplets", "StillPairs"] and samples.shares.tolist() == [0.65, 0.35]
+    assert shares == ["VideoTriplets", "StillPairs"] and samples.shares.tolist() == [0.5, 0.5]
     for index in range(6):
         assert samples[index].frames.shape == (2, 3, 64, 96)
         assert samples[index].true_masks.shape == (2, 2, 64, 96)
@@ -67,7 +84,8 @@ def test_the_seed_decides_the_weights_that_are_left_random(video_config):
 
 
 def test_no_share_of_stills_is_video_only(video_config):
-    assert len(build_samples(replace(video_config, stills_share=0.0)).datasets) == 1
+    (videos,) = build_samples(replace(video_config, stills_share=0.0, strangers=0.0)).datasets
+    assert type(videos).__name__ == "VideoTriplets" and videos.stills is None
 
 
 def test_the_seed_decides_the_samples(video_config):
@@ -130,9 +148,10 @@ def test_the_matching_stage_learns_from_stills_alone_as_well(video_config, draw_
 
 
 def test_strangers_in_the_videos_are_of_the_stills(video_config):
-    for share in (0.35, 0.0):
-        video, stills = build_samples(replace(video_config, strangers=0.5, stills_share=share)).datasets
-        assert video.stills is stills and video.strangers == 0.5
+    video, stills = build_samples(replace(video_config, strangers=0.5)).datasets
+    assert video.stills is stills and video.strangers == 0.5
+    (video,) = build_samples(replace(video_config, strangers=0.5, stills_share=0.0)).datasets
+    assert len(video.stills) == len(stills)
 
 
 def test_options_of_the_videos_reach_them(video_config):
