@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ranet_edu.training.recipes import recommended
+
 
 def _option(default: Any = dataclasses.MISSING, text: str = "", free: bool = False) -> Any:
     """A field with its help text; `free` ones may change when a run is resumed."""
@@ -142,9 +144,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--" + field.name.replace("_", "-"),
             required=field.default is dataclasses.MISSING,
             default=argparse.SUPPRESS,
-            help=field.metadata["help"],
+            help=_help(field),
             **_argument(hints[field.name]),
         )
+
+
+def _help(field: dataclasses.Field) -> str:
+    """What an option is, and its value if it isn't given."""
+    text = field.metadata["help"]
+    return text if field.default is dataclasses.MISSING else f"{text} ({recommended(field.name, field.default)})"
 
 
 def _argument(hint: Any) -> dict[str, Any]:

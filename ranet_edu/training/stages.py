@@ -20,36 +20,8 @@ from ranet_edu.model import RANet
 from ranet_edu.model.baselines import MapsAlone
 from ranet_edu.training.config import TrainingConfig
 from ranet_edu.training.loop import Validate, fit
+from ranet_edu.training.recipes import recipe
 from ranet_edu.training.validation import DavisValidation
-
-# The paper (§3.5, §4.1) says: Adam, 1e-5, BCE, 480 x 864. Batch and steps are not in it.
-PAPER: dict[str, Any] = {
-    "preset": "paper",
-    "size": (480, 864),
-    "optimizer": "adam",
-    "learning_rate": 1e-5,
-    "backbone_learning_rate": 1e-5,
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "warmup": 0,
-    "iou": 0.0,
-    "average": 0.0,
-    "stills_share": 0.0,
-    "paste": 0.0,
-}
-# An instance norm of a map without contrast multiplies gradients a hundredfold, and Adam's memory of one such sample
-# would hold a layer still for a thousand steps: hence the clipping.
-LITE: dict[str, Any] = {"preset": "lite", "precision": "bf16", "clip": 5.0}
-PRESETS = {"lite": LITE, "paper": PAPER}
-# What the shipped weights were trained with, the last stage's being "video" (model card).
-SCENES: dict[str, Any] = {"stills_share": 0.5, "paste": 0.7, "compound": 0.3}
-LITE_STAGES: dict[str, dict[str, Any]] = {
-    "matching": SCENES | {"frozen_stages": 5, "learning_rate": 2e-3, "weight_decay": 0.01, "transplant": 0.3},
-    "stills": {},
-    "video": SCENES | {"rollout": 4, "burn_in": 2, "boundary": 1.0, "transplant": 0.4, "vanish": 0.15, "passing": 0.3,
-                       "strangers": 0.5},
-}
-STAGES = {"lite": LITE_STAGES, "paper": {"matching": {"frozen_stages": 5}, "stills": {}, "video": {}}}
 
 
 def make_config(stage: str, preset: str = "lite", **choices: Any) -> TrainingConfig:
@@ -58,14 +30,11 @@ def make_config(stage: str, preset: str = "lite", **choices: Any) -> TrainingCon
     Of a rollout shorter than the recipe's at least one frame is learned from. Raises `ValueError` for an unknown stage,
     preset or a choice that makes no sense.
     """
-    if preset not in PRESETS or stage not in STAGES[preset]:
-        stages = list(LITE_STAGES)
-        raise ValueError(f"no stage {stage!r} with preset {preset!r}; stages: {stages}, presets: {list(PRESETS)}")
     choices = {name: tuple(value) if isinstance(value, list) else value for name, value in choices.items()}
-    recipe = PRESETS[preset] | STAGES[preset][stage]
-    if "rollout" in choices and "burn_in" in recipe:
-        recipe["burn_in"] = max(min(recipe["burn_in"], choices["rollout"] - 1), 0)
-    return TrainingConfig(**{"stage": stage} | recipe | choices)
+    recommended = recipe(stage, preset)
+    if "rollout" in choices and "burn_in" in recommended:
+        recommended["burn_in"] = max(min(recommended["burn_in"], choices["rollout"] - 1), 0)
+    return TrainingConfig(**{"stage": stage, "preset": preset} | recommended | choices)
 
 
 def train(config: TrainingConfig) -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ranet_edu.training.config import add_arguments, check_same_run
+from ranet_edu.training.config import TrainingConfig, add_arguments, check_same_run
 from ranet_edu.training.stages import make_config
 
 
@@ -60,3 +60,17 @@ def test_a_run_begun_before_there_was_an_option_had_its_default():
     check_same_run(before, make_config("stills", out=Path("o"), data=("ccp",)))
     with pytest.raises(ValueError, match="ranking: was attention, now none"):
         check_same_run(before, make_config("stills", out=Path("o"), data=("ccp",), ranking="none"))
+
+
+def test_help_says_what_an_option_is_if_it_is_not_given():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    said = {action.dest: action.help for action in parser._actions}
+    for preset in ("lite", "paper"):
+        for stage in ("matching", "stills", "video"):
+            config = make_config(stage, preset, out=Path("o"), data=())
+            assert f"({TrainingConfig.seed}" in said["seed"] and said["data"][-1] != ")"
+            if config.transplant:
+                assert f"{preset} {stage} {config.transplant}" in said["transplant"]
+    assert said["size"].endswith("(256 448; paper 480 864)") and said["precision"].endswith("(no; lite bf16)")
+    assert said["channels_last"].endswith("(no)")
