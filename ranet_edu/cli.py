@@ -147,9 +147,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     davis.add_argument("--year", choices=("2016", "2017"), default="2016")
     davis.add_argument("--root", type=Path, default=Path("data/cache"), help="where to unpack (default: data/cache)")
     davis.set_defaults(run=download)
-    sheet = actions.add_parser("sheet", help="draw training samples: template, previous mask, true mask")
-    sheet.add_argument("source", type=Path, nargs="+", help="a DAVIS folder, or folders of stills (images/ and masks/) "
-                       "and of cut-outs (transparent pictures)")
+    sheet = actions.add_parser("sheet", help="draw training samples: template, previous mask, true masks")
+    sheet.add_argument("source", type=Path, nargs="+", help="as --data of ranet-edu train: a DAVIS folder, folders of "
+                       "stills (images/ and masks/) and of cut-outs (transparent pictures)")
     sheet.add_argument("--out", type=Path, required=True, help="a PNG")
     sheet.add_argument("--count", type=int, default=8)
     sheet.add_argument("--split", default="train")
@@ -333,16 +333,13 @@ def download(options: argparse.Namespace) -> None:
 
 
 def draw_sheet(options: argparse.Namespace) -> None:
-    """`ranet-edu data sheet`: what the network is shown while it trains."""
+    """`ranet-edu data sheet`: what the network is shown while it trains, by the recipe of the lite preset."""
     from ranet_edu.datasets.samples import sample_sheet
-    from ranet_edu.datasets.stills import StillPairs
-    from ranet_edu.datasets.triplets import VideoTriplets
+    from ranet_edu.training.stages import build_samples, make_config
 
-    if (options.source[0] / "JPEGImages").is_dir():
-        dataset = VideoTriplets(options.source[0], split=options.split, seed=options.seed)
-    else:
-        dataset = StillPairs(options.source, seed=options.seed)
-    sample_sheet(dataset, options.count, options.out)
+    stage = "video" if any((folder / "JPEGImages").is_dir() for folder in options.source) else "stills"
+    choices = {"data": tuple(options.source), "split": options.split, "seed": options.seed, "steps": options.count}
+    sample_sheet(build_samples(make_config(stage, out=options.out.parent, **choices)), options.count, options.out)
     print(f"wrote {options.out}")
 
 
