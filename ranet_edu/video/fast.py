@@ -34,6 +34,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc allows no more
 WINOGRAD_CHANNELS = 8  # convolutions of fewer are bound by memory, not by arithmetic
+WIDE_CHANNELS = 128  # convolutions of so many save more by it, so they are tried by themselves
 WINOGRAD_PIXELS = 1024  # on smaller maps Winograd's algorithm transforms weights most of the time
 WINOGRAD_SAVES = 0.1  # of the time, if it is to be chosen: where both take as long, the convolution itself is
 PACKED_TYPES = (torch.float32, torch.bfloat16)  # that oneDNN computes in on a CPU
@@ -218,14 +219,14 @@ class UnpaddedConv2d(Conv2dSame):
 def multiply_less(network: RANet) -> None:
     """Change the 3x3 convolutions of `network`, in place, to such that need fewer multiplications, where that pays.
 
-    Elsewhere they, and others, read maps pixel by pixel, as the processor's library computes.
+    Where it pays for wide ones alone, all others read maps pixel by pixel, as the processor's library computes.
     """
     convolutions = [module for module in network.modules() if type(module) is nn.Conv2d]
-    if winograd_pays():
-        for conv in filter(_suits_winograd, convolutions):
+    for conv in filter(_suits_winograd, convolutions):
+        if winograd_pays(_width(conv) >= WIDE_CHANNELS):
             conv.__class__ = WinogradConv2d
-    else:
-        read_by_pixel(convolutions)
+    if not winograd_pays():
+        read_by_pixel([conv for conv in convolutions if type(conv) is nn.Conv2d])
 
 
 def read_by_pixel(convolutions: list[nn.Conv2d]) -> None:
@@ -235,18 +236,20 @@ def read_by_pixel(convolutions: list[nn.Conv2d]) -> None:
             conv.to(memory_format=torch.channels_last)
 
 
-@lru_cache(maxsize=1)
-def winograd_pays() -> bool:
+@lru_cache(maxsize=2)
+def winograd_pays(wide: bool = False) -> bool:
     """Whether Winograd's algorithm saves time on this machine: both are tried, for a tenth of a second.
 
-    On an AMD EPYC it saved time on most layers of the lite network, on an Intel Xeon it lost time on as many.
+    On an AMD EPYC it saved a third to a half on most convolutions of 128 channels and more, and a little or nothing on
+    narrower ones; on an Intel Xeon it lost time on as many as it saved.
     """
     if not torch._nnpack_available():  # also makes it ready
         return False
-    direct = _trial_convolution(64)
+    channels = WIDE_CHANNELS if wide else 64
+    direct = _trial_convolution(channels)
     winograd = copy.deepcopy(direct)
     winograd.__class__ = WinogradConv2d
-    direct, x = (part.to(memory_format=torch.channels_last) for part in (direct, torch.zeros(1, 64, 64, 112)))
+    direct, x = (part.to(memory_format=torch.channels_last) for part in (direct, torch.zeros(1, channels, 64, 112)))
     trials = [(_seconds(direct, x), _seconds(winograd, x.contiguous())) for _ in range(6)]
     alone, with_winograd = map(min, zip(*trials, strict=True))
     return with_winograd < (1 - WINOGRAD_SAVES) * alone
@@ -344,17 +347,21 @@ class WinogradConv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
         if x.dtype != torch.float32 or x.shape[-2:].numel() < WINOGRAD_PIXELS:  # autocast; small maps
             return super()._conv_forward(x, weight, bias)
-        weight = weight.contiguous()
-        images = x.contiguous().split(1)  # NNPACK is slow on a batch of several
+        images = x.split(1)  # NNPACK is slow on a batch of several
         results = [torch._nnpack_spatial_convolution(one, weight, bias, 1) for one in images]
         return torch.cat(results) if len(results) > 1 else results[0]
 
 
 def _suits_winograd(conv: nn.Conv2d) -> bool:
     plain = conv.stride == conv.dilation == conv.padding == (1, 1) and conv.groups == 1
-    return plain and conv.kernel_size == (3, 3) and min(conv.in_channels, conv.out_channels) >= WINOGRAD_CHANNELS
+    return plain and conv.kernel_size == (3, 3) and _width(conv) >= WINOGRAD_CHANNELS
+
+
+def _width(conv: nn.Conv2d) -> int:
+    return min(conv.in_channels, conv.out_channels)
 
 
 class OneChannelConv2d(nn.Conv2d):

@@ -94,7 +94,7 @@ def tried(request, monkeypatch):
     """Both ends of the trial that chooses how the copy convolves on this machine."""
     if request.param and not torch._nnpack_available():
         pytest.skip("this PyTorch has no NNPACK")
-    monkeypatch.setattr(fast_module, "winograd_pays", lambda: request.param)
+    monkeypatch.setattr(fast_module, "winograd_pays", lambda wide=False: request.param)
     return request.param
 
 
@@ -107,13 +107,28 @@ def test_the_trial_decides_how_the_copy_convolves(network, tried):
     assert all(by_pixel) != tried
 
 
-def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch):
+def test_wide_convolutions_may_be_the_only_ones_for_which_it_pays(monkeypatch):
+    if not torch._nnpack_available():
+        pytest.skip("this PyTorch has no NNPACK")
+    monkeypatch.setattr(fast_module, "winograd_pays", lambda wide=False: wide)
+    network = nn.Sequential(nn.Conv2d(160, 128, 3, padding=1), nn.Conv2d(128, 64, 3, padding=1), nn.Conv2d(64, 16, 1))
+    x = torch.rand(2, 160, 40, 50)
+    expected = network(x)
+    fast_module.multiply_less(network)
+    wide, narrow, last = network
+    assert type(wide) is WinogradConv2d and type(narrow) is type(last) is nn.Conv2d
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in (narrow, last))
+    torch.testing.assert_close(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch, wide):
     if not torch._nnpack_available():
         pytest.skip("this PyTorch has no NNPACK")
     for slower in (WinogradConv2d, nn.Conv2d):
         monkeypatch.setattr(fast_module, "_seconds", lambda conv, x, slower=slower: 1.0 + (type(conv) is slower))
         fast_module.winograd_pays.cache_clear()
-        assert fast_module.winograd_pays() == (slower is nn.Conv2d)
+        assert fast_module.winograd_pays(wide) == (slower is nn.Conv2d)
     fast_module.winograd_pays.cache_clear()
 
 
@@ -121,7 +136,7 @@ def test_trials_leave_the_random_state_alone():
     for trial in (fast_module.winograd_pays, fast_module.can_pack):
         trial.cache_clear()
     before = torch.get_rng_state()
-    fast_module.winograd_pays(), fast_module.can_pack()
+    fast_module.winograd_pays(), fast_module.winograd_pays(True), fast_module.can_pack()
     assert torch.equal(torch.get_rng_state(), before)
 
 
