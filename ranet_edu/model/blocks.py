@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 FEW_PIXELS = 1024  # PyTorch normalises smaller channels_last maps in another way, in bfloat16 10 to 40 times as slow
 FEW_CHANNELS = 16  # and those of fewer channels, which don't fill a vector
-WIDE = 256  # columns of a map from which on interpolation as a matrix product multiplies too much
+WIDE = 512  # columns of a map from which on interpolation as a matrix product multiplies too much
 
 
 class InstanceNorm(nn.InstanceNorm2d):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ranet_edu.model.blocks import ConvBlock, InstanceNorm, MultiScaleBlock, ResBlock, upsample
+from ranet_edu.model.blocks import WIDE, ConvBlock, InstanceNorm, MultiScaleBlock, ResBlock, upsample
 
 
 def normalised(x):
@@ -124,14 +124,15 @@ def test_upsample_without_corners_aligned_keeps_centres():
     torch.testing.assert_close(line.flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
+@pytest.mark.parametrize("columns", [16, WIDE + 8], ids=["products", "by way of float32"])
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_upsampling_in_bfloat16_differs_by_its_rounding(align_corners):
+def test_upsampling_in_bfloat16_differs_by_its_rounding(align_corners, columns):
     """As the interpolation in float32 does, gradient included; a constant map stays one."""
     x = torch.randn(2, 3, 5, 8).bfloat16()
-    wish = torch.randn(2, 3, 11, 16)
+    wish = torch.randn(2, 3, 11, columns)
     found, exact = x.clone().requires_grad_(), x.float().requires_grad_()
-    ours = upsample(found, (11, 16), align_corners)
-    theirs = F.interpolate(exact, (11, 16), mode="bilinear", align_corners=align_corners)
+    ours = upsample(found, (11, columns), align_corners)
+    theirs = F.interpolate(exact, (11, columns), mode="bilinear", align_corners=align_corners)
     assert ours.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), theirs, atol=0.03, rtol=0.02)
     (ours.float() * wish).sum().backward()
