@@ -160,7 +160,8 @@ class StillPairs(Dataset):
     come as cut-outs always are). distractor: the probability of one more pasted
     object, in both frames, that is not to be segmented; often it is a double of the object itself or of its folder:
     only the previous mask tells a double from the object, and that has to be learned. vanish: the probability that a
-    pasted object is out of sight in the frames after the template, so that only an empty mask is right. compound: the
+    pasted object is out of sight after the previous mask, where only an empty mask is right; for the whole rollout or
+    for its first frames, so that it has to be found again. compound: the
     probability that the object is put together of two things that have nothing in common, or is a part of one, whose
     rest is a distractor then: what belongs to an object is what the template's mask says, not what usually belongs
     together. rollout: T, frames of one smooth motion. length: how many samples one epoch has (default: one per object
@@ -200,7 +201,7 @@ class StillPairs(Dataset):
         moments = [_moments(rng, layer, self.rollout) for layer in layers]
         template, previous, *frames = (Scene(layers, size, self.objects) for layers in zip(*moments, strict=True))
         if pasted and rng.random() < self.vanish:
-            frames = [without_first_object(frame) for frame in frames]
+            frames = out_of_sight(rng, frames)
         return make_sample(rng, template, previous, frames, self.size, self.recipe)
 
     def _in_place(self, rng: np.random.Generator, still: Still, label: int) -> tuple[list[Layer], tuple[int, int]]:
@@ -249,8 +250,13 @@ class StillPairs(Dataset):
         return pool[rng.integers(len(pool))]
 
 
-def without_first_object(scene: Scene) -> Scene:
-    """The scene once its first object is out of sight."""
+def out_of_sight(rng: np.random.Generator, frames: Sequence[Scene]) -> list[Scene]:
+    """The frames of a rollout without their first object; in the last ones it may be back."""
+    gone = 1 + int(rng.integers(len(frames)))
+    return [*map(_without_first_object, frames[:gone]), *frames[gone:]]
+
+
+def _without_first_object(scene: Scene) -> Scene:
     return replace(scene, layers=[layer for layer in scene.layers if 0 not in layer.slots])
 
 

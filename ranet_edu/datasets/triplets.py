@@ -39,7 +39,7 @@ from ranet_edu.datasets.samples import (
     quiet_worker,
     scene_box,
 )
-from ranet_edu.datasets.stills import StillPairs, cut_out, photo_layer, shuffled, without_first_object
+from ranet_edu.datasets.stills import StillPairs, cut_out, out_of_sight, photo_layer, shuffled
 
 VIDEO_RANGE = PoseRange(rotation=15, scale=(0.85, 1.2), shift=0.05, bend=0.04)  # video moves enough by itself
 SMALLEST = 0.0005  # of the frame: what a template must show of an object
@@ -75,8 +75,8 @@ class VideoTriplets(Dataset):
     distractors, of one with fewer the last masks stay empty (but see transplant). transplant: the probability that the
     objects are cut out and put before a frame of another video, whose own objects are distractors then, often with a
     double beside them, an object as well where there are fewer than N: a network that learned the few videos by heart
-    is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, so that
-    only an empty mask is right. passing: the probability that something, often the object's double, goes past in front
+    is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, for
+    some frames or to the end. passing: the probability that something, often the object's double, goes past in front
     of the objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so
     that two objects cross each other's way. companion: the probability that something touches the first object and
     moves along with it, as a bicycle with its rider; mostly it is part of the object. compound: the probability that a
@@ -144,7 +144,7 @@ class VideoTriplets(Dataset):
         first, later = ([ground, *double] for ground, double in zip(grounds, doubles, strict=True))
         moved = [transplanted(scenes[0], first), *(transplanted(scene, later) for scene in scenes[1:])]
         if rng.random() < self.vanish:
-            moved[2:] = map(without_first_object, moved[2:])
+            moved[2:] = out_of_sight(rng, moved[2:])
         return moved
 
     def _surroundings(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> list[Layer]:
