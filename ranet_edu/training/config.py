@@ -46,7 +46,7 @@ class TrainingConfig:
     paste: float = _option(0.5, "share of stills whose object is pasted onto another photo, 0 to 1")
     compound: float = _option(0.0, "share of samples whose object is a union of two things or a part of one, 0 to 1")
     transplant: float = _option(0.0, "share of video samples whose objects are put before another video, 0 to 1")
-    vanish: float = _option(0.1, "share of objects on strange ground that go out of sight after the previous mask, 0 to 1")
+    vanish: float = _option(0.1, "share of objects on strange ground that vanish after the previous mask, 0 to 1")
     passing: float = _option(0.0, "share of video samples in which something goes past before the objects, 0 to 1")
     companion: float = _option(0.0, "share of video samples in which something moves along with the object, 0 to 1")
     strangers: float = _option(0.0, "share of surroundings, and of what goes past or along, that is of --data's stills")

@@ -266,11 +266,17 @@ class TestStillPairs:
         assert rivals.count(bird) / 400 == pytest.approx(0.4 + 0.3 / 2 + 0.3 / 10, abs=0.08)
         assert rivals.count(other_bird) / 400 == pytest.approx(0.3 / 2 + 0.3 / 10, abs=0.06)
 
-    def test_a_pasted_object_may_vanish_after_the_template(self, folder: Path) -> None:
-        pairs = StillPairs(folder, CANVAS, paste=1, vanish=1, rollout=2, recipe=CLEAN)
-        for index in range(6):
+    def test_a_pasted_object_may_vanish_and_come_back(self, folder: Path) -> None:
+        pairs = StillPairs(folder, CANVAS, paste=1, vanish=1, rollout=3, recipe=CLEAN)
+        ways = set()
+        for index in range(12):
             sample = pairs[index]
-            assert sample.template_masks.any() and not sample.true_masks.any() and sample.valid.any()
+            shown = sample.true_masks.flatten(1).any(1).tolist()
+            assert sample.template_masks.any() and sample.valid.any() and shown == sorted(shown) and not shown[0]
+            ways.add(sum(shown))
+        assert ways == {0, 1, 2}
+        alone = StillPairs(folder, CANVAS, paste=1, vanish=1, recipe=CLEAN)
+        assert not any(alone[index].true_masks.any() for index in range(6))
         assert all(x.true_masks.any() for x in map(StillPairs(folder, CANVAS, paste=1, vanish=0).__getitem__, range(6)))
 
     def test_a_compound_in_its_photo_is_a_union_or_a_part(self, folder: Path) -> None:

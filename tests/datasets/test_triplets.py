@@ -161,16 +161,19 @@ class TestTransplanted:
         assert not any(self.seen(scene).masks[1].any() for scene in moved)
 
     @pytest.mark.parametrize("double", [0, 1])
-    def test_it_may_vanish_after_the_previous_mask(
+    def test_it_may_vanish_after_the_previous_mask_and_come_back(
         self, davis: Path, monkeypatch: pytest.MonkeyPatch, double: int
     ) -> None:
         monkeypatch.setattr(triplets_module, "DOUBLE", double)
         videos = triplets(davis, vanish=1.0)
         leaving = videos.videos["leaving"]
         scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in (0, 7, 8, 8)]
-        views = list(map(self.seen, videos._transplanted(np.random.default_rng(2), leaving, scenes)))
-        assert [view.masks.any() for view in views] == [True, True, False, False]
-        assert views[3].distractor.sum() > 1000  # what is left of the scene is left in it
+        ways = set()
+        for seed in range(8):
+            views = list(map(self.seen, videos._transplanted(np.random.default_rng(seed), leaving, scenes)))
+            assert views[2].distractor.sum() > 1000  # what is left of the scene is left in it
+            ways.add(tuple(bool(view.masks.any()) for view in views))
+        assert ways == {(True, True, False, False), (True, True, False, True)}
 
     def test_one_video_stays_where_it_is(self, davis: Path) -> None:
         alone = [DavisDataset(davis, year="2017", split="train")["leaving"]]
