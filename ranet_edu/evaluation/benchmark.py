@@ -285,7 +285,7 @@ def _digits(scores: Scores) -> list[str]:
 
 def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def read_scores(path: str | Path) -> dict[str, Scores]:

@@ -83,7 +83,7 @@ def add_rows(path: Path, rows: Sequence[Row]) -> None:
     ordered = sorted([*kept, *rows], key=lambda row: (row.preset, row.size, row.objects))
     names = [field.name for field in fields(Row)]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _written(value) for name, value in asdict(row).items()} for row in ordered)
 
