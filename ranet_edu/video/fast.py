@@ -225,7 +225,7 @@ def multiply_less(network: RANet) -> None:
     for conv in filter(_suits_winograd, convolutions):
         if winograd_pays(_width(conv) >= WIDE_CHANNELS):
             conv.__class__ = WinogradConv2d
-    if not winograd_pays():
+    if not winograd_pays(False):
         read_by_pixel([conv for conv in convolutions if type(conv) is nn.Conv2d])
 
 
@@ -237,7 +237,7 @@ def read_by_pixel(convolutions: list[nn.Conv2d]) -> None:
 
 
 @lru_cache(maxsize=2)
-def winograd_pays(wide: bool = False) -> bool:
+def winograd_pays(wide: bool) -> bool:
     """Whether Winograd's algorithm saves time on this machine: both are tried, for a tenth of a second.
 
     On an AMD EPYC it saved a third to a half on most convolutions of 128 channels and more, and a little or nothing on
