@@ -107,7 +107,7 @@ class MatchingLoss(nn.Module):
     """The loss of the similarity maps alone, by which the matching features learn what the decoder can't teach them.
 
     A gradient that comes back through decoder, merge module and ranking does them no good: within 200 steps it undid a
-    third of what this loss had taught (model card). Built in notebook 07.
+    third of what this loss had taught (data/experiments/training-runs.md, run 13). Built in notebook 07.
     """
 
     def __init__(self, model: RANet, iou: float = 0.0) -> None:

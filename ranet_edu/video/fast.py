@@ -240,8 +240,8 @@ def read_by_pixel(convolutions: list[nn.Conv2d]) -> None:
 def winograd_pays(wide: bool) -> bool:
     """Whether Winograd's algorithm saves time on this machine: both are tried, for a tenth of a second.
 
-    On an AMD EPYC it saved a third to a half on most convolutions of 128 channels and more, and a little or nothing on
-    narrower ones; on an Intel Xeon it lost time on as many as it saved.
+    On an AMD EPYC it saved a quarter to a half on convolutions of 128 channels and more, where maps were large or the
+    channels many, and a little or nothing on narrower ones; on an Intel Xeon it lost time on as many as it saved.
     """
     if not torch._nnpack_available():  # also makes it ready
         return False
