@@ -49,6 +49,8 @@ KNOWN = 0.6  # how often the template shows it already, so that it may be an obj
 MISTAKEN = 0.3  # how often the previous masks took it for what it isn't, where it and the object differ in looks
 FIRST = slice(0, 1)  # the first object among a sample's
 PART = 0.7  # how often what moves along with the first object is part of it
+LARGER = (2.0, 8.0)  # how much larger than the objects what hides them is
+NOT_YET = 0.4  # how often what hides the objects isn't there yet in the frame of the previous masks
 
 
 @lru_cache(maxsize=128)
@@ -78,7 +80,9 @@ class VideoTriplets(Dataset):
     is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, for
     some frames or to the end. passing: the probability that something, often the object's double, goes past in front
     of the objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so
-    that two objects cross each other's way. companion: the probability that something touches the first object and
+    that two objects cross each other's way. hide: the probability that something larger comes by, close to the camera, and
+    hides the objects for some frames, as a passer-by does; it may not be there yet in the frame of the previous masks,
+    and these may have taken it for the first object. companion: the probability that something touches the first object and
     moves along with it, as a bicycle with its rider; mostly it is part of the object. compound: the probability that a
     double, or what goes past, belongs to the first object, which then is two things that stand apart. stills,
     strangers: the probability that the surroundings of a transplanted object are a photo of `stills`, and that what
@@ -93,7 +97,8 @@ class VideoTriplets(Dataset):
                  size: tuple[int, int] = (256, 448), objects: int = 1, rollout: int = 1, max_interval: int = 5,
                  seed: int = 0, length: int | None = None, year: str = "2016", transplant: float = 0.0,
                  passing: float = 0.0, compound: float = 0.0, stills: StillPairs | None = None, strangers: float = 0.0,
-                 vanish: float = 0.0, companion: float = 0.0, recipe: Recipe = VIDEO_RECIPE) -> None:
+                 vanish: float = 0.0, companion: float = 0.0, hide: float = 0.0,
+                 recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         if strangers and stills is None:
             raise ValueError(f"strangers is {strangers}; they are things and places of stills, and there are none")
@@ -104,6 +109,7 @@ class VideoTriplets(Dataset):
             seed, transplant, passing, compound, recipe
         )
         self.stills, self.strangers, self.vanish, self.companion = stills, strangers, vanish, companion
+        self.hide = hide
         self.length = len(self.moments) if length is None else length
 
     def __len__(self) -> int:
@@ -124,6 +130,8 @@ class VideoTriplets(Dataset):
             scenes = self._accompanied(rng, video, scenes)
         if self.passing and rng.random() < self.passing:
             scenes = self._passed(rng, video, scenes)
+        if self.hide and rng.random() < self.hide:
+            scenes = self._hidden(rng, video, scenes)
         return make_sample(rng, scenes[0], scenes[1], scenes[2:], self.size, self.recipe)
 
     def triplet(self, index: int) -> Triplet:
@@ -185,6 +193,21 @@ class VideoTriplets(Dataset):
         if not alike and slot != 0 and rng.random() < MISTAKEN:
             later[0] = mistaken(later[0])
         return [first, *later]
+
+    def _hidden(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
+        """The same moments with something large that comes between the objects and the camera."""
+        box = scene_box(scenes[1])
+        if box is None:
+            return scenes
+        thing, alike = self._thing(rng, video, scenes[0].size)
+        thing = replace(_sized(rng, thing, box, LARGER), slots=(DISTRACTOR,))
+        before, *later = [in_front(scene, thing, point) for scene, point in
+                          zip(scenes[1:], way_across(rng, box, thing.placement), strict=False)]
+        if rng.random() < NOT_YET:
+            before = scenes[1]
+        elif not alike and rng.random() < MISTAKEN:
+            before = mistaken(before)
+        return [scenes[0], before, *later]
 
     def _thing(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> tuple[Layer, bool]:
         """Something that may go past or along, cut out, and whether it is from the video itself."""
@@ -284,9 +307,9 @@ def _cut_out(scene: Scene) -> Layer:
     return replace(layer, masks=_core(layer.masks[0])[None], placement=placement, cut_out=True)
 
 
-def _sized(rng: np.random.Generator, thing: Layer, beside: Box) -> Layer:
-    """A cut-out about as large as what fills the box `beside`."""
-    scale = math.exp(rng.uniform(-0.7, 0.3)) * _side(beside) / math.sqrt(math.prod(thing.placement.extent))
+def _sized(rng: np.random.Generator, thing: Layer, beside: Box, size: tuple[float, float] = (0.5, 1.35)) -> Layer:
+    """A cut-out about as large as what fills the box `beside`, times a factor in the range `size`."""
+    scale = math.exp(rng.uniform(*np.log(size))) * _side(beside) / math.sqrt(math.prod(thing.placement.extent))
     return replace(thing, placement=replace(thing.placement, scale=scale))
 
 
@@ -295,6 +318,23 @@ def way_past(rng: np.random.Generator, box: Box) -> Iterator[tuple[float, float]
     size = np.array([box[2] - box[0], box[3] - box[1]])
     point = np.array([box[0] + box[2], box[1] + box[3]]) / 2 + rng.uniform((-1.2, -0.4), (1.2, 0.4)) * size
     step = rng.uniform((-0.4, -0.1), (0.4, 0.1)) * size
+    while True:
+        yield tuple(point.tolist())
+        point = point + step
+
+
+def way_across(rng: np.random.Generator, box: Box, thing: Placement) -> Iterator[tuple[float, float]]:
+    """Points, one for each moment, of the middle of a thing that comes in front of what fills the box, from a side.
+
+    Where it is larger than the box, its middle may be anywhere between the places where it touches the box and where
+    it has passed the box's middle; then it goes on by a part of the box's width, or of its own, each moment.
+    """
+    half = np.array([box[2] - box[0], box[3] - box[1]]) / 2
+    reach = np.array(thing.extent) / 2 * thing.scale
+    side = rng.choice([-1, 1])
+    point = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    point += (side * rng.uniform(0, reach[0] + half[0]), rng.uniform(-0.5, 0.5) * reach[1])
+    step = np.array([-side * rng.uniform(0.1, 0.6) * rng.choice([half[0], reach[0]]), rng.uniform(-0.1, 0.1) * half[1]])
     while True:
         yield tuple(point.tolist())
         point = point + step

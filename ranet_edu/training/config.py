@@ -48,6 +48,7 @@ class TrainingConfig:
     transplant: float = _option(0.0, "share of video samples whose objects are put before another video, 0 to 1")
     vanish: float = _option(0.1, "share of objects on strange ground that vanish after the previous mask, 0 to 1")
     passing: float = _option(0.0, "share of video samples in which something goes past before the objects, 0 to 1")
+    hide: float = _option(0.0, "share of video samples in which something large hides the objects for a while, 0 to 1")
     companion: float = _option(0.0, "share of video samples in which something moves along with the object, 0 to 1")
     strangers: float = _option(0.0, "share of surroundings, and of what goes past or along, that is of --data's stills")
     recolour: float = _option(0.0, "share of samples whose hues are all turned by one random angle, 0 to 1")
@@ -83,8 +84,8 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        shares = ("stills_share", "paste", "compound", "transplant", "vanish", "companion", "passing", "strangers")
-        for name in (*shares, "recolour", "average"):
+        shares = ("stills_share", "paste", "compound", "transplant", "vanish", "companion", "passing", "hide")
+        for name in (*shares, "strangers", "recolour", "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if self.burn_in >= self.rollout:

@@ -92,6 +92,7 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: Stil
         transplant=config.transplant,
         companion=config.companion,
         passing=config.passing,
+        hide=config.hide,
         compound=config.compound,
         stills=stills,
         strangers=config.strangers if stills else 0.0,
