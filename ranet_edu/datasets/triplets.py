@@ -77,12 +77,12 @@ class VideoTriplets(Dataset):
     distractors, of one with fewer the last masks stay empty (but see transplant). transplant: the probability that the
     objects are cut out and put before a frame of another video, whose own objects are distractors then, often with a
     double beside them, an object as well where there are fewer than N: a network that learned the few videos by heart
-    is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, for
-    some frames or to the end. passing: the probability that something, often the object's double, goes past in front
-    of the objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so
-    that two objects cross each other's way. hide: the probability that something larger comes by, close to the camera, and
-    hides the objects for some frames, as a passer-by does; it may not be there yet in the frame of the previous masks,
-    and these may have taken it for the first object. companion: the probability that something touches the first object and
+    is wrong there. vanish: the probability that the first of these is out of sight after the previous mask, for some
+    frames or to the end. passing: the probability that something, often the object's double, goes past in front of the
+    objects while the rollout lasts, and may hide them; where there are fewer than N it may be one itself, so that two
+    objects cross each other's way. hide: the probability that something larger comes by, close to the camera, and hides
+    the objects for some frames, as a passer-by does; it may not be there yet in the frame of the previous masks, and
+    these may have taken it for the first object. companion: the probability that something touches the first object and
     moves along with it, as a bicycle with its rider; mostly it is part of the object. compound: the probability that a
     double, or what goes past, belongs to the first object, which then is two things that stand apart. stills,
     strangers: the probability that the surroundings of a transplanted object are a photo of `stills`, and that what

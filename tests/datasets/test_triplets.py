@@ -283,6 +283,64 @@ class TestPassing:
         assert videos._passed(np.random.default_rng(0), videos.videos["leaving"], empty) == empty
 
 
+class TestHide:
+    def drawn(self, davis: Path, monkeypatch: pytest.MonkeyPatch, not_yet: float = 0, wrong: float = 0,
+              frames: tuple[int, ...] = (0, 0, 1, 2, 3)) -> list[tuple[list[View], list[View]]]:
+        """What frames of one disc show without and with something larger that comes in front; several draws."""
+        for name, share in {"TWIN": 0, "NOT_YET": not_yet, "MISTAKEN": wrong}.items():
+            monkeypatch.setattr(triplets_module, name, share)
+        videos = triplets(davis, hide=1.0)
+        leaving = videos.videos["leaving"]
+        scenes = [video_scene(leaving, frame, [1], Pose(), 1) for frame in frames]
+        drawn = (videos._hidden(np.random.default_rng(seed), leaving, scenes) for seed in range(12))
+        return [(TestPassing.seen(scenes), TestPassing.seen(hidden)) for hidden in drawn]
+
+    def test_it_hides_what_is_behind_it_and_nothing_else(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = 0
+        for before, after in self.drawn(davis, monkeypatch):
+            assert np.array_equal(after[0].image, before[0].image)  # the template doesn't know it
+            for plain, view in zip(before, after, strict=True):
+                assert np.array_equal(view.masks[0], plain.masks[0] & ~view.distractor)
+            whole += any(not view.masks.any() for view in after)
+        assert whole > 3
+
+    def test_it_is_larger_than_the_object(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes = [max(view.distractor.sum() for view in after) / before[0].masks.sum()
+                 for before, after in self.drawn(davis, monkeypatch)]
+        assert np.median(sizes) > 2
+
+    def test_it_moves_across(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From either side; the object comes to light or goes out of sight while the rollout lasts."""
+        changes = set()
+        for _, after in self.drawn(davis, monkeypatch):
+            first, last = after[1].masks.sum(), after[-1].masks.sum()
+            changes.add(int(np.sign(int(last) - int(first))))
+        assert {-1, 1} <= changes
+
+    def test_it_may_not_be_there_yet(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for before, after in self.drawn(davis, monkeypatch, not_yet=1):
+            assert np.array_equal(after[1].masks, before[1].masks) and not after[1].distractor.any()
+            assert any(view.distractor.any() for view in after[2:])
+
+    def test_the_previous_masks_may_have_claimed_it(self, davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        right, wrong = (self.drawn(davis, monkeypatch, wrong=share) for share in (0, 1))
+        claimed = 0
+        for (_, rightly), (_, wrongly) in zip(right, wrong, strict=True):
+            assert all(np.array_equal(a.masks, b.masks) for a, b in zip(rightly[2:], wrongly[2:], strict=True))
+            claimed += bool(rightly[1].distractor.any()) and np.array_equal(wrongly[1].masks[0], rightly[1].distractor)
+        assert 2 < claimed < 12  # never of the object's own video: it may look the same
+
+    def test_a_frame_without_the_object(self, davis: Path) -> None:
+        videos = triplets(davis, hide=1.0)
+        empty = [video_scene(videos.videos["leaving"], frame, [1], Pose(), 1) for frame in (0, 4, 5)]
+        assert videos._hidden(np.random.default_rng(0), videos.videos["leaving"], empty) == empty
+
+    def test_a_share_of_the_samples(self, davis: Path) -> None:
+        half, none, every = (triplets(davis, hide=share) for share in (0.5, 1e-9, 1.0))
+        kinds = {(same(half[i], none[i]), same(half[i], every[i])) for i in range(12)}
+        assert {(True, False), (False, True)} <= kinds
+
+
 class TestCompanion:
     def drawn(self, davis: Path, monkeypatch: pytest.MonkeyPatch, part: float, wrong: float = 0.0,
               frames: tuple[int, ...] = (0, 0, 1, 2, 3)) -> list[tuple[list[View], list[View]]]:

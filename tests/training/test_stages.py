@@ -155,6 +155,6 @@ def test_strangers_in_the_videos_are_of_the_stills(video_config):
 
 
 def test_options_of_the_videos_reach_them(video_config):
-    chosen = {"transplant": 0.1, "vanish": 0.2, "companion": 0.3, "passing": 0.4, "compound": 0.5}
+    chosen = {"transplant": 0.1, "vanish": 0.2, "companion": 0.3, "passing": 0.4, "compound": 0.5, "hide": 0.6}
     videos, _ = build_samples(replace(video_config, **chosen)).datasets
     assert {name: getattr(videos, name) for name in chosen} == chosen
