@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ranet_edu.datasets.augment import Placement, Pose, nearby_pose, random_pose
+from ranet_edu.datasets.encounters import in_front, way_past
 from ranet_edu.datasets.samples import (
     DISTRACTOR,
     STILLS_RECIPE,
@@ -34,7 +35,6 @@ from ranet_edu.datasets.samples import (
     make_sample,
     scene_box,
 )
-from ranet_edu.datasets.triplets import in_front, way_past
 from ranet_edu.model.ranet import RANet, RANetConfig
 from ranet_edu.training.batches import StepSampler, load_batches, to_device
 from ranet_edu.training.losses import RolloutLoss

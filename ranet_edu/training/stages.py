@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ranet_edu.datasets.encounters import Chances
 from ranet_edu.datasets.samples import STILLS_RECIPE, VIDEO_RECIPE, Mixture
 from ranet_edu.datasets.stills import StillPairs
 from ranet_edu.datasets.triplets import VideoTriplets
@@ -89,16 +90,15 @@ def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: Stil
         rollout=config.rollout,
         max_interval=config.max_interval,
         seed=seed,
-        transplant=config.transplant,
-        companion=config.companion,
-        passing=config.passing,
-        hide=config.hide,
-        compound=config.compound,
+        chances=_chances(config) if stills else replace(_chances(config), strangers=0.0),
         stills=stills,
-        strangers=config.strangers if stills else 0.0,
-        vanish=config.vanish,
         recipe=replace(VIDEO_RECIPE, recolour=config.recolour),
     )
+
+
+def _chances(config: TrainingConfig) -> Chances:
+    """The options that are named as they are."""
+    return Chances(**{field.name: getattr(config, field.name) for field in fields(Chances)})
 
 
 def split_data(config: TrainingConfig) -> tuple[list[Path], Path | None]:

@@ -55,3 +55,12 @@ def save_davis(root: Path, videos: dict[str, list[np.ndarray]], year: str = "201
 def drawn() -> SimpleNamespace:
     """The functions above, for tests to call."""
     return SimpleNamespace(picture_of=picture_of, discs=discs, save_still=save_still, save_davis=save_davis)
+
+
+@pytest.fixture(scope="module")
+def davis(drawn: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos: a disc that moves right and leaves for two frames, and three discs that move down."""
+    leaving = [drawn.discs((100, 175), (40 + 8 * t, 50)) for t in range(9)]
+    leaving[4:6] = [np.zeros((100, 175), np.uint8)] * 2
+    three = [drawn.discs((100, 175), (30, 40 + t), (90, 40 + t), (145, 40 + t)) for t in range(7)]
+    return drawn.save_davis(tmp_path_factory.mktemp("davis"), {"leaving": leaving, "three": three})

@@ -85,7 +85,7 @@ def test_the_seed_decides_the_weights_that_are_left_random(video_config):
 
 def test_no_share_of_stills_is_video_only(video_config):
     (videos,) = build_samples(replace(video_config, stills_share=0.0, strangers=0.0)).datasets
-    assert type(videos).__name__ == "VideoTriplets" and videos.stills is None
+    assert type(videos).__name__ == "VideoTriplets" and videos.encounters.stills is None
 
 
 def test_the_seed_decides_the_samples(video_config):
@@ -149,12 +149,12 @@ def test_the_matching_stage_learns_from_stills_alone_as_well(video_config, draw_
 
 def test_strangers_in_the_videos_are_of_the_stills(video_config):
     video, stills = build_samples(replace(video_config, strangers=0.5)).datasets
-    assert video.stills is stills and video.strangers == 0.5
+    assert video.encounters.stills is stills and video.encounters.chances.strangers == 0.5
     (video,) = build_samples(replace(video_config, strangers=0.5, stills_share=0.0)).datasets
-    assert len(video.stills) == len(stills)
+    assert len(video.encounters.stills) == len(stills)
 
 
 def test_options_of_the_videos_reach_them(video_config):
     chosen = {"transplant": 0.1, "vanish": 0.2, "companion": 0.3, "passing": 0.4, "compound": 0.5, "hide": 0.6}
     videos, _ = build_samples(replace(video_config, **chosen)).datasets
-    assert {name: getattr(videos, name) for name in chosen} == chosen
+    assert {name: getattr(videos.encounters.chances, name) for name in chosen} == chosen
