@@ -66,7 +66,7 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
         move_less(ready)
         if dtype == torch.float32:
             multiply_less(ready)
-        else:
+        if dtype == torch.bfloat16:
             read_by_pixel(_convolutions(ready), MANY_CHANNELS)
     ready.to(dtype)
     if compile:
