@@ -22,23 +22,36 @@ def whole_frame_box(size: tuple[int, int], canvas: tuple[int, int], device: torc
     return torch.stack([torch.full((), float(number), device=device) for number in box])  # made there, not copied there
 
 
-def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smallest: float = 32) -> Tensor:
+def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smallest: float = 32,
+               otherwise: Tensor | None = None) -> Tensor:
     """The box around all objects, grown by `grow`, at least `smallest` pixels, with the canvas' aspect.
 
     masks: (N, H, W), probabilities or 0/1; a pixel counts from 0.5. The box is moved inside the frame where it fits
-    there. Fewer than `TINY` pixels give the whole frame.
+    there. Fewer than `TINY` pixels give the box `otherwise`, by default the whole frame.
     """
     found = (masks >= 0.5).any(0)
     (top, bottom), (left, right) = _extent(found.any(1)), _extent(found.any(0))
     height = ((bottom - top) * grow).clamp(min=smallest)
     width = ((right - left) * grow).clamp(min=smallest)
-    whole = whole_frame_box(tuple(found.shape), canvas, masks.device)
-    height = torch.maximum(height, width * canvas[0] / canvas[1]).minimum(whole[2])
+    height = torch.maximum(height, width * canvas[0] / canvas[1])
+    box = _box_inside(torch.stack([top + bottom, left + right]) / 2, height, tuple(found.shape), canvas)
+    if otherwise is None:
+        otherwise = whole_frame_box(tuple(found.shape), canvas, masks.device)
+    return torch.where(found.sum() < TINY, otherwise, box)
+
+
+def wider_box(box: Tensor, factor: float, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """A box times `factor`, at most the whole frame of `size`, around the same middle where it fits into the frame."""
+    return _box_inside(box[:2] + box[2:] / 2, box[2] * factor, size, canvas)
+
+
+def _box_inside(middle: Tensor, height: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """The box of the canvas' aspect around `middle` (y, x), at most the whole frame, moved inside where it fits."""
+    height = height.minimum(whole_frame_box(size, canvas, height.device)[2])
     extent = torch.stack([height, height * canvas[1] / canvas[0]])
-    corner = torch.stack([top + bottom, left + right]) / 2 - extent / 2
-    room = torch.stack([found.shape[0] - extent[0], found.shape[1] - extent[1]])
-    inside = torch.where(room > 0, corner.clamp(min=0).minimum(room), room / 2)
-    return torch.where(found.sum() < TINY, whole, torch.cat([inside, extent]))
+    room = torch.stack([size[0] - extent[0], size[1] - extent[1]])
+    inside = torch.where(room > 0, (middle - extent / 2).clamp(min=0).minimum(room), room / 2)
+    return torch.cat([inside, extent])
 
 
 def cut(images: Tensor, box: Tensor, canvas: tuple[int, int], mode: str = "bilinear") -> Tensor:

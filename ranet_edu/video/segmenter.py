@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ranet_edu.model.ranet import RANet
-from ranet_edu.video.crop import cut, object_box, paste, whole_frame_box
+from ranet_edu.video.crop import cut, object_box, paste, whole_frame_box, wider_box
 from ranet_edu.video.fast import fast_copy, keep_freed_memory
 
 VOID = 255
+LEAST = 0.02  # of its first size: what is found of an object that is out of sight is less
+WIDEN = 1.1  # by how much, from frame to frame, the view widens around the place where the objects were lost
 
 
 class FrameModel(Protocol):
@@ -50,14 +52,16 @@ class VideoState:
     """What one video's segmentation remembers between two frames.
 
     labels: the N label values of the first mask. template: (1, C, H0, W0). template_masks: (1, N, *canvas).
-    probabilities: (N, H, W), the objects in the last frame. frame: (3, H, W), the last frame, where the model follows
-    it.
+    probabilities: (N, H, W), the objects in the last frame. box: (4,), where it was looked for them. first_sizes: (N,),
+    the objects' pixels in the first mask. frame: (3, H, W), the last frame, where the model follows it.
     """
 
     labels: Tensor
     template: Tensor
     template_masks: Tensor
     probabilities: Tensor
+    box: Tensor
+    first_sizes: Tensor
     frame: Tensor | None = None
 
     @property
@@ -166,7 +170,8 @@ class VideoSegmenter:
         with torch.inference_mode():
             template, template_masks = self._encode(image, masks, box)
         kept = image if self.model.template_from == "previous" else None
-        return VideoState(torch.tensor(labels, device=self.device), template, template_masks, masks, kept)
+        labels, box = torch.tensor(labels, device=self.device), self._box(masks, self.frame_crop)
+        return VideoState(labels, template, template_masks, masks, box, masks.sum((-2, -1)), kept)
 
     @torch.inference_mode()
     def step(self, state: VideoState, frame: np.ndarray) -> VideoState:
@@ -175,8 +180,10 @@ class VideoSegmenter:
         found = self.network(*inputs)[0]
         size = state.probabilities.shape[-2:]
         probabilities = paste(combine_objects(found.float(), self.combine), box, size)
+        if self.frame_crop:
+            probabilities = without_specks(probabilities, LEAST * state.first_sizes)
         kept = image if state.frame is not None else None
-        return VideoState(state.labels, state.template, state.template_masks, probabilities, kept)
+        return replace(state, probabilities=probabilities, box=box, frame=kept)
 
     @torch.inference_mode()
     def network_inputs(self, state: VideoState, frame: np.ndarray) -> NetworkInputs:
@@ -191,7 +198,7 @@ class VideoSegmenter:
         _check_frame(frame, tuple(size))
         image = self._to_device(frame)
         previous = state.probabilities if self.previous == "soft" else state.hard_masks
-        box = self._box(previous, self.frame_crop)
+        box = self._box(previous, self.frame_crop, wider_box(state.box, WIDEN, tuple(size), self.canvas))
         template, template_masks = state.template, state.template_masks
         if state.frame is not None:
             template, template_masks = self._encode(state.frame, previous, box)
@@ -211,9 +218,10 @@ class VideoSegmenter:
         template = self.network.encode_template(self._show(image, box, masks.shape[-2:]))
         return template, cut(masks, box, self.canvas)[None]
 
-    def _box(self, masks: Tensor, crop: bool) -> Tensor:
+    def _box(self, masks: Tensor, crop: bool, lost: Tensor | None = None) -> Tensor:
+        """Where to look for `masks`; `lost`: where nothing of them is left."""
         if crop:
-            return object_box(masks, self.canvas, self.grow)
+            return object_box(masks, self.canvas, self.grow, otherwise=lost)
         return whole_frame_box(tuple(masks.shape[-2:]), self.canvas, self.device)
 
     def _to_device(self, frame: np.ndarray) -> Tensor:
@@ -254,6 +262,15 @@ def combine_objects(probabilities: Tensor, how: str) -> Tensor:
         return torch.zeros_like(probabilities).scatter(-3, best, probabilities.gather(-3, best))
     logits = torch.logit(probabilities, eps=1e-6)
     return F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(-3)[..., 1:, :, :]
+
+
+def without_specks(probabilities: Tensor, least: Tensor) -> Tensor:
+    """The probabilities (N, H, W) of N objects, zero for one that is found (from 0.5 on) in fewer than `least` pixels.
+
+    least: (N,). Of an object that is out of sight, specks of others that look alike are often found, and then followed.
+    """
+    found = (probabilities >= 0.5).sum((-2, -1))
+    return probabilities * (found >= least)[:, None, None]
 
 
 def _fetch(label_maps: Iterator[Tensor], cuda: bool) -> Iterator[np.ndarray]:

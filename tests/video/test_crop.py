@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranet_edu.video.crop import cut, object_box, paste, whole_frame_box
+from ranet_edu.video.crop import cut, object_box, paste, whole_frame_box, wider_box
 
 CANVAS = (16, 28)
 
@@ -164,6 +164,22 @@ def test_object_box_stays_inside_the_frame_where_it_fits():
         assert top >= 0 and left >= 0 and top + height <= 90 + 1e-3 and left + width <= 160 + 1e-3
         assert top <= rectangle[0] and left <= rectangle[2]
         assert top + height >= rectangle[1] and left + width >= rectangle[3]
+
+
+def test_a_wider_box_has_the_same_middle_and_ends_as_the_whole_frame():
+    size, box = (90, 160), torch.tensor([30.0, 40.0, 16.0, 28.0])
+    assert wider_box(box, 1.5, size, CANVAS).tolist() == pytest.approx([26, 33, 24, 42])
+    top, left, height, width = wider_box(torch.tensor([2.0, 128.0, 16.0, 28.0]), 1.5, size, CANVAS).tolist()
+    assert (top, left, height, width) == pytest.approx((0, 118, 24, 42))  # moved inside
+    for factor in (5.8, 100.0):
+        torch.testing.assert_close(wider_box(box, factor, size, CANVAS), whole_frame_box(size, CANVAS))
+
+
+def test_without_an_object_another_box_may_be_given():
+    other = torch.tensor([1.0, 2.0, 16.0, 28.0])
+    assert torch.equal(object_box(torch.zeros(2, 90, 160), CANVAS, otherwise=other), other)
+    masks = mask_of((90, 160), (30, 60, 40, 90))
+    assert torch.equal(object_box(masks, CANVAS, otherwise=other), object_box(masks, CANVAS))
 
 
 def test_object_box_is_centred_where_it_does_not_fit():

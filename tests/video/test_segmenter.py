@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from ranet_edu.model import RANet
 from ranet_edu.model.baselines import MatchingBaseline, PropagationBaseline
-from ranet_edu.video.crop import cut, object_box, whole_frame_box
-from ranet_edu.video.segmenter import VideoSegmenter, combine_objects
+from ranet_edu.video.crop import cut, object_box, whole_frame_box, wider_box
+from ranet_edu.video.segmenter import LEAST, WIDEN, VideoSegmenter, combine_objects, without_specks
 
 SIZE = (48, 84)
 CANVAS = (32, 56)
@@ -334,6 +334,45 @@ def test_template_and_frame_are_cropped_around_the_objects(frames, first_mask):
     box = object_box(second.probabilities, CANVAS)
     torch.testing.assert_close(frame, cut(tensor(frames[2]), box, CANVAS))
     torch.testing.assert_close(previous, cut(second.probabilities, box, CANVAS))
+
+
+def test_the_view_widens_around_the_place_where_the_object_was_lost():
+    """A red square leaves; meanwhile the view grows to the whole frame, and finds the square where it comes back."""
+    there, nothing = frame_with(((8, 14, 10, 18), RED)), frame_with()
+    back = frame_with(((30, 38, 60, 70), RED))
+    segmenter = VideoSegmenter(Colours())
+    state = segmenter.begin(there, labelled(there))
+    state = segmenter.step(state, there)
+    boxes = [object_box(state.probabilities, CANVAS)]
+    for _ in range(5):
+        state = segmenter.step(state, nothing)
+        assert not state.probabilities.any()
+        torch.testing.assert_close(state.box, boxes[-1])
+        boxes.append(wider_box(boxes[-1], WIDEN, SIZE, CANVAS))
+    assert boxes[2][2] > boxes[1][2] == boxes[0][2] * WIDEN and torch.equal(boxes[-1], whole())
+    state = segmenter.step(state, back)
+    assert overlap(state.label_map.numpy() == 1, labelled(back) == 1) > 0.6
+
+
+def test_a_speck_is_no_object(first_mask):
+    """What is left of an object, or looks like it, below a fiftieth of its first size; without crops all counts."""
+    large = frame_with(((4, 44, 10, 70), RED))
+    speck = frame_with(((20, 23, 20, 24), RED))
+    counts = []
+    for crop in (True, False):
+        segmenter = VideoSegmenter(Colours(), frame_crop=crop)
+        counts.append((segmenter.step(segmenter.begin(large, labelled(large)), speck).label_map > 0).sum())
+    assert counts[0] == 0 < counts[1] < LEAST * (labelled(large) > 0).sum()
+    segmenter = VideoSegmenter(Colours())  # where the object is small, what is left of it may be, too
+    small = frame_with(((18, 26, 18, 28), RED))
+    assert (segmenter.step(segmenter.begin(small, labelled(small)), speck).label_map > 0).sum() > 5
+
+
+def test_specks_are_counted_object_by_object():
+    probabilities = torch.zeros(3, 10, 10)
+    probabilities[0, :2, :5], probabilities[1, 5, :5], probabilities[2, 8, :3] = 0.5, 0.9, 0.4
+    kept = without_specks(probabilities, torch.tensor([10.0, 5.5, 0.1]))
+    assert torch.equal(kept[0], probabilities[0]) and not kept[1:].any()
 
 
 def test_without_crops_whole_frames_are_shown(frames, first_mask):
