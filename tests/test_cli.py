@@ -157,7 +157,7 @@ def test_sheet_draws_samples_of_a_video(davis, tmp_path):
     out = tmp_path / "sheet.png"
     assert run("data", "sheet", davis, "--split", "val", "--count", "2", "--out", out) == 0
     with Image.open(out) as sheet:  # the recipe's rollout: a template, a previous mask, and four frames
-        assert sheet.size == (6 * 448, 2 * 256)
+        assert sheet.size == (6 * 560, 2 * 320)
 
 
 def test_davis_without_network_is_one_line(tmp_path, monkeypatch, capsys):

@@ -30,7 +30,7 @@ RECIPE: dict[str, Any] = {
     "boundary": 0.0,
     "stills_share": 0.35,
     "paste": 0.5,
-    **dict.fromkeys(("compound", "transplant", "passing", "strangers"), 0.0),
+    **dict.fromkeys(("compound", "transplant", "passing", "hide", "strangers"), 0.0),
     "vanish": 0.1,
     "channels_last": True,
     "split": "minitrain",

@@ -27,8 +27,8 @@ SCENES: dict[str, Any] = {"stills_share": 0.5, "paste": 0.7, "compound": 0.3}
 LITE_STAGES: dict[str, dict[str, Any]] = {
     "matching": SCENES | {"frozen_stages": 5, "learning_rate": 2e-3, "weight_decay": 0.01, "transplant": 0.3},
     "stills": {},
-    "video": SCENES | {"rollout": 4, "burn_in": 2, "boundary": 1.0, "transplant": 0.4, "vanish": 0.15, "passing": 0.3,
-                       "strangers": 0.5},
+    "video": SCENES | {"size": (320, 560), "rollout": 4, "burn_in": 2, "boundary": 1.0, "transplant": 0.4,
+                       "vanish": 0.15, "passing": 0.3, "hide": 0.25, "strangers": 0.5},
 }
 STAGES = {"lite": LITE_STAGES, "paper": {"matching": {"frozen_stages": 5}, "stills": {}, "video": {}}}
 

@@ -59,7 +59,7 @@ def test_lite_shapes(lite, scene):
     assert trace.ranked.maps.shape == (2, 3, 2, 256, 8, 14)
     assert trace.merged.shape == (2, 3, 2, 32, 8, 14)
     assert trace.logits.shape == trace.probabilities.shape == (2, 3, *SIZE)
-    assert lite.canvas == (256, 448) and not lite.training
+    assert lite.canvas == (320, 560) and not lite.training
 
 
 def test_paper_has_64_million_parameters(paper):

@@ -72,5 +72,6 @@ def test_help_says_what_an_option_is_if_it_is_not_given():
             assert f"({TrainingConfig.seed}" in said["seed"] and said["data"][-1] != ")"
             if config.transplant:
                 assert f"{preset} {stage} {config.transplant}" in said["transplant"]
-    assert said["size"].endswith("(256 448; paper 480 864)") and said["precision"].endswith("(no; lite bf16)")
+    assert said["size"].endswith("(256 448; lite video 320 560; paper 480 864)")
+    assert said["precision"].endswith("(no; lite bf16)")
     assert said["channels_last"].endswith("(no)")

@@ -145,7 +145,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
         export_onnx(RANet.lite(weights=None), tmp_path / "x.pt")
     with pytest.raises(ValueError, match="objects must be 1 or more, not 0"):
         export_onnx(RANet.lite(weights=None), tmp_path / "x.onnx", objects=0)
-    with pytest.raises(ValueError, match=r"frames has shape .* but \(B, 3, 256, 448\) is needed"):
+    with pytest.raises(ValueError, match=r"frames has shape .* but \(B, 3, 320, 560\) is needed"):
         export_onnx(RANet.lite(weights=None, fixed_size=True), tmp_path / "x.onnx", size=SIZE)
     assert cli.main(["weights", "export", "--onnx", str(tmp_path / "x.onnx"), "--weights", "matching"]) == 1
     assert "only a RANet is exported" in capsys.readouterr().err
