@@ -21,6 +21,7 @@ from ranet_edu.datasets.video_scenes import VIDEO_RANGE, draw_template, video_sc
 
 DOUBLE = 0.6  # how often the object's double stands beside it in a transplanted scene
 TWIN = 0.4  # how often what goes past looks like the object
+LARGE_TWIN = 0.1  # the same of what hides it: next to a camera that follows an object there is seldom another like it
 KNOWN = 0.6  # how often the template shows it already, so that it may be an object or belong to one
 MISTAKEN = 0.3  # how often the previous masks took it for what it isn't, where it and the object differ in looks
 FIRST = slice(0, 1)  # the first object among a sample's
@@ -109,7 +110,7 @@ class Encounters:
         boxes = [scene_box(scene, FIRST) for scene in scenes]
         if boxes[0] is None:
             return scenes
-        thing, alike = self._thing(rng, video, scenes[0].size)
+        thing, alike = self._thing(rng, video, scenes[0].size, TWIN)
         part = rng.random() < PART
         thing = replace(_sized(rng, thing, boxes[0]), slots=(0 if part else DISTRACTOR,))
         moments = along(rng, thing, boxes)
@@ -124,7 +125,7 @@ class Encounters:
         start, box = scene_box(scenes[0]), scene_box(scenes[1])
         if start is None or box is None:
             return scenes
-        thing, alike = self._thing(rng, video, scenes[0].size)
+        thing, alike = self._thing(rng, video, scenes[0].size, TWIN)
         known = rng.random() < KNOWN
         slot = self._slot(rng, scenes[0]) if known else DISTRACTOR
         thing = replace(_sized(rng, thing, box), slots=(slot,))
@@ -139,7 +140,7 @@ class Encounters:
         box = scene_box(scenes[1])
         if box is None:
             return scenes
-        thing, alike = self._thing(rng, video, scenes[0].size)
+        thing, alike = self._thing(rng, video, scenes[0].size, LARGE_TWIN)
         thing = replace(_sized(rng, thing, box, LARGER), slots=(DISTRACTOR,))
         before, *later = [in_front(scene, thing, point) for scene, point in
                           zip(scenes[1:], way_across(rng, box, thing.placement), strict=False)]
@@ -149,13 +150,15 @@ class Encounters:
             before = mistaken(before)
         return [scenes[0], before, *later]
 
-    def _thing(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int]) -> tuple[Layer, bool]:
-        """Something that may go past or along, cut out, and whether it is from the video itself."""
-        twin = rng.random() < TWIN
-        if not twin and rng.random() < self.chances.strangers:
+    def _thing(self, rng: np.random.Generator, video: DavisSequence, size: tuple[int, int],
+               twin: float) -> tuple[Layer, bool]:
+        """Something that may go past or along, cut out, and whether it is from the video itself: `twin` says how
+        often, at least."""
+        alike = rng.random() < twin
+        if not alike and rng.random() < self.chances.strangers:
             subject = self.stills.subjects[rng.integers(len(self.stills.subjects))]
             return cut_out(rng, *subject, size, DISTRACTOR), False
-        actor = video if twin else self.videos[int(rng.integers(len(self.videos)))]
+        actor = video if alike else self.videos[int(rng.integers(len(self.videos)))]
         frame, (label, *_) = draw_template(rng, actor, 1)
         return _cut_out(video_scene(actor, frame, [label], random_pose(rng, VIDEO_RANGE), 1)), actor is video
 

@@ -6,6 +6,7 @@ composed on the canvas directly, through the window that the video loop would ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ranet_edu.datasets.augment import Box, Colour, Placement, Pose, Window
 from ranet_edu.video.masks import atomic_path, label_map, overlay
 
 DISTRACTOR = -1  # the slot of an object that is in the picture but not to be segmented
+LOST = (1.5, 6.0)  # how much larger than the objects' box the loop's window is, soon or late after it lost them
 
 
 class Sample(NamedTuple):
@@ -132,7 +134,8 @@ class Recipe:
     """How scenes become samples.
 
     whole, whole_template: probability that the current frame (the template) is shown whole instead of cropped.
-    grow: range of the factor between the object's box and its crop. empty: probability of an empty previous mask.
+    grow: range of the factor between the object's box and its crop. empty: probability of an empty previous mask; the
+    crop is larger then (`LOST`), and so it is where the objects are hidden.
     mistakes: strength of `predicted_mask`. colour: how different samples look (template and frames of one sample
     differ by 0.3 of it). recolour: probability that all hues of a sample are turned by one random angle, so that an
     object can't be known by its colours. degrade: probability of each kind of poor picture.
@@ -157,11 +160,14 @@ def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, fram
     """Shows a scene as the video loop would: cropped, in some camera's colours, after a prediction with mistakes.
 
     template, previous and each of frames are the same scene at different moments. The frames' window follows the
-    previous mask, because that is all the loop knows when it crops.
+    previous mask, because that is all the loop knows when it crops; where that is empty, the place where the objects
+    were lost.
     """
     empty = rng.random() < recipe.empty
     template_window = _window(rng, template, canvas, recipe.whole_template, recipe.grow, jitter=0.04)
-    window = _window(rng, previous, canvas, 0.8 if empty else recipe.whole, recipe.grow, jitter=0.12)
+    lost = empty or scene_box(previous) is None
+    window = (_window(rng, _unhidden(previous), canvas, recipe.whole, LOST, jitter=0.5) if lost else
+              _window(rng, previous, canvas, recipe.whole, recipe.grow, jitter=0.12))
     before = render(previous, window, canvas, image=False)
     guesses = np.zeros(before.masks.shape, np.float32) if empty else _guesses(rng, before, recipe.mistakes)
     guesses *= augment.inside_scene(window, canvas, previous.size)  # mistakes don't reach the letterbox either
@@ -194,7 +200,12 @@ def _window(rng: np.random.Generator, scene: Scene, canvas: tuple[int, int], who
     if box is None or rng.random() < whole:
         return augment.whole_window(scene.size, canvas)
     box = augment.jittered_box(rng, box, shift=jitter, stretch=jitter)
-    return augment.object_window(box, rng.uniform(*grow), scene.size, canvas)
+    return augment.object_window(box, math.exp(rng.uniform(*np.log(grow))), scene.size, canvas)
+
+
+def _unhidden(scene: Scene) -> Scene:
+    """The scene without the layers that are mere distractors: its objects are seen where they are hidden."""
+    return replace(scene, layers=[layer for layer in scene.layers if {*layer.slots} != {DISTRACTOR}])
 
 
 def _guesses(rng: np.random.Generator, view: View, strength: float) -> np.ndarray:
