@@ -227,7 +227,7 @@ class TestHide:
     def drawn(self, davis: Path, monkeypatch: pytest.MonkeyPatch, not_yet: float = 0, wrong: float = 0,
               frames: tuple[int, ...] = (0, 0, 1, 2, 3)) -> list[tuple[list[View], list[View]]]:
         """What frames of one disc show without and with something larger that comes in front; several draws."""
-        for name, share in {"TWIN": 0, "NOT_YET": not_yet, "MISTAKEN": wrong}.items():
+        for name, share in {"LARGE_TWIN": 0, "NOT_YET": not_yet, "MISTAKEN": wrong}.items():
             monkeypatch.setattr(encounters_module, name, share)
         videos = triplets(davis, hide=1.0)
         leaving = videos.videos["leaving"]

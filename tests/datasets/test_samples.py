@@ -122,7 +122,29 @@ class TestMakeSample:
         empty = np.array([not sample.previous_masks.any() for sample in samples])
         small = np.array([sample.true_masks[0].mean().item() < 0.1 for sample in samples])
         assert 0.18 < empty.mean() < 0.42
-        assert 0.35 < small[~empty].mean() < 0.65 and small[empty].mean() > 0.6
+        assert 0.35 < small[~empty].mean() < 0.65
+
+    def test_an_empty_previous_mask_leaves_the_window_near_the_object_and_larger(self, scene: Scene) -> None:
+        """The loop looks where it lost the object, and wider with every frame."""
+        samples = [make_sample(np.random.default_rng(i), scene, scene, [scene], CANVAS, replace(PLAIN, empty=1))
+                   for i in range(40)]
+        sizes = np.array([sample.true_masks[0].mean().item() for sample in samples])
+        followed = make_sample(np.random.default_rng(0), scene, scene, [scene], CANVAS, PLAIN).true_masks[0].mean()
+        whole = make_sample(np.random.default_rng(0), scene, scene, [scene], CANVAS, replace(PLAIN, whole=1))
+        assert (sizes > 0).all() and np.median(sizes) < 0.7 * followed
+        assert 0.1 < np.isclose(sizes, whole.true_masks[0].mean(), rtol=0.02).mean() < 0.6
+
+    def test_a_hidden_object_leaves_the_window_where_it_is(self, scene: Scene) -> None:
+        """A square hides the disc in the frame before, and has gone in the frame itself."""
+        hidden = pasted(pasted(scene, DISTRACTOR, (60, 60)), DISTRACTOR, (75, 60))
+        hidden = replace(hidden, layers=[replace(scene.layers[0], placement=replace(scene.layers[0].placement,
+                                                                                 scale=0.5)), *hidden.layers[1:]])
+        behind = replace(hidden, layers=hidden.layers[:1])
+        assert scene_box(hidden) is None and scene_box(behind) is not None
+        samples = [make_sample(np.random.default_rng(i), scene, hidden, [behind], CANVAS, PLAIN) for i in range(20)]
+        assert not any(sample.previous_masks.any() for sample in samples)
+        sizes = np.array([sample.true_masks[0].mean().item() for sample in samples])
+        assert sizes.max() > 4 * sizes.min() > 0
 
     def test_objects_stay_disjoint_and_guesses_sum_to_one(self, scene: Scene) -> None:
         scene = pasted(replace(scene, objects=2), 1, (75, 60))
