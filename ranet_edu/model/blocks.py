@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 FEW_PIXELS = 1024  # PyTorch normalises smaller channels_last maps in another way, in bfloat16 10 to 40 times as slow
 FEW_CHANNELS = 16  # and those of fewer channels, which don't fill a vector
-WIDE = 512  # columns of a map from which on interpolation as a matrix product multiplies too much
+WIDE = 640  # columns of a map from which on interpolation as a matrix product multiplies too much, but see `upsample`
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -109,13 +109,19 @@ def upsample(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool)
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     if x.dtype == torch.bfloat16 and x.device.type == "cpu":
-        # PyTorch is slow at this in this type. The same as two matrix products takes a third of the time, and for large
-        # maps, where most of a product is with zeros, so does the way through float32.
-        if size[1] > WIDE:
+        # PyTorch is slow at this in this type. The same as two matrix products takes a third of the time. Most of it is
+        # with zeros: for large maps the way through float32 is shorter, unless the processor multiplies whole tiles.
+        if size[1] > WIDE and not _multiplies_tiles():
             return upsample(x.float(), size, align_corners).bfloat16()
         rows, columns = (_interpolation(old, new, align_corners) for old, new in zip(x.shape[-2:], size, strict=True))
         return (rows @ x) @ columns.t()
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+@lru_cache(maxsize=1)
+def _multiplies_tiles() -> bool:
+    """Whether this CPU has matrix multiplication in bfloat16 (AMX); False where PyTorch can't tell."""
+    return getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
 
 
 @lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ranet_edu.model import blocks
 from ranet_edu.model.blocks import WIDE, ConvBlock, InstanceNorm, MultiScaleBlock, ResBlock, upsample
 
 
@@ -124,10 +125,12 @@ def test_upsample_without_corners_aligned_keeps_centres():
     torch.testing.assert_close(line.flatten(), torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
-@pytest.mark.parametrize("columns", [16, WIDE + 8], ids=["products", "by way of float32"])
+@pytest.mark.parametrize(("columns", "tiles"), [(16, False), (WIDE + 8, True), (WIDE + 8, False)],
+                         ids=["products", "large products", "by way of float32"])
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_upsampling_in_bfloat16_differs_by_its_rounding(align_corners, columns):
+def test_upsampling_in_bfloat16_differs_by_its_rounding(monkeypatch, align_corners, columns, tiles):
     """As the interpolation in float32 does, gradient included; a constant map stays one."""
+    monkeypatch.setattr(blocks, "_multiplies_tiles", lambda: tiles)
     x = torch.randn(2, 3, 5, 8).bfloat16()
     wish = torch.randn(2, 3, 11, columns)
     found, exact = x.clone().requires_grad_(), x.float().requires_grad_()
