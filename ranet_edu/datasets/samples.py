@@ -152,7 +152,7 @@ class Recipe:
 
 
 STILLS_RECIPE = Recipe()
-VIDEO_RECIPE = Recipe(mistakes=0.7, empty=0.15)  # its previous masks are already some frames old; objects get hidden
+VIDEO_RECIPE = Recipe(mistakes=0.7)  # its previous masks are already some frames old
 
 
 def make_sample(rng: np.random.Generator, template: Scene, previous: Scene, frames: Sequence[Scene],

@@ -40,13 +40,9 @@ def object_box(masks: Tensor, canvas: tuple[int, int], grow: float = 1.5, smalle
     return torch.where(found.sum() < TINY, otherwise, box)
 
 
-def wider_box(box: Tensor, factor: float, size: tuple[int, int], canvas: tuple[int, int],
-              smallest: float | Tensor = 0.0) -> Tensor:
-    """A box times `factor`, around the same middle where it fits into the frame.
-
-    At least `smallest` pixels high, and at most the whole frame of `size`.
-    """
-    return _box_inside(box[:2] + box[2:] / 2, (box[2] * factor).clamp(min=smallest), size, canvas)
+def wider_box(box: Tensor, factor: float, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """A box times `factor`, at most the whole frame of `size`, around the same middle where it fits into the frame."""
+    return _box_inside(box[:2] + box[2:] / 2, box[2] * factor, size, canvas)
 
 
 def _box_inside(middle: Tensor, height: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:

@@ -53,8 +53,7 @@ class VideoState:
 
     labels: the N label values of the first mask. template: (1, C, H0, W0). template_masks: (1, N, *canvas).
     probabilities: (N, H, W), the objects in the last frame. box: (4,), where it was looked for them. first_sizes: (N,),
-    the objects' pixels in the first mask. first_height: (), of the box around them. frame: (3, H, W), the last frame,
-    where the model follows it.
+    the objects' pixels in the first mask. frame: (3, H, W), the last frame, where the model follows it.
     """
 
     labels: Tensor
@@ -63,7 +62,6 @@ class VideoState:
     probabilities: Tensor
     box: Tensor
     first_sizes: Tensor
-    first_height: Tensor
     frame: Tensor | None = None
 
     @property
@@ -173,7 +171,7 @@ class VideoSegmenter:
             template, template_masks = self._encode(image, masks, box)
         kept = image if self.model.template_from == "previous" else None
         labels, box = torch.tensor(labels, device=self.device), self._box(masks, self.frame_crop)
-        return VideoState(labels, template, template_masks, masks, box, masks.sum((-2, -1)), box[2], kept)
+        return VideoState(labels, template, template_masks, masks, box, masks.sum((-2, -1)), kept)
 
     @torch.inference_mode()
     def step(self, state: VideoState, frame: np.ndarray) -> VideoState:
@@ -200,8 +198,7 @@ class VideoSegmenter:
         _check_frame(frame, tuple(size))
         image = self._to_device(frame)
         previous = state.probabilities if self.previous == "soft" else state.hard_masks
-        lost = wider_box(state.box, WIDEN, tuple(size), self.canvas, smallest=state.first_height)
-        box = self._box(previous, self.frame_crop, lost)
+        box = self._box(previous, self.frame_crop, wider_box(state.box, WIDEN, tuple(size), self.canvas))
         template, template_masks = state.template, state.template_masks
         if state.frame is not None:
             template, template_masks = self._encode(state.frame, previous, box)

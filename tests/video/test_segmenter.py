@@ -354,18 +354,6 @@ def test_the_view_widens_around_the_place_where_the_object_was_lost():
     assert overlap(state.label_map.numpy() == 1, labelled(back) == 1) > 0.6
 
 
-def test_where_a_sliver_was_lost_the_view_is_as_large_as_at_the_beginning():
-    """A red square goes behind something; what was seen of it last says where to look, but not how wide."""
-    there, sliver, nothing = frame_with(((8, 24, 10, 30), RED)), frame_with(((8, 12, 10, 14), RED)), frame_with()
-    segmenter = VideoSegmenter(Colours(), grow=2.5)
-    first = state = segmenter.begin(there, labelled(there))
-    for frame in (sliver, nothing, nothing):
-        state = segmenter.step(state, frame)
-    around, left = (object_box(torch.from_numpy(labelled(frame)[None] == 1).float(), CANVAS, 2.5)
-                    for frame in (there, sliver))
-    assert left[2] * WIDEN < around[2] == first.first_height == state.box[2]
-
-
 def test_a_speck_is_no_object(first_mask):
     """What is left of an object, or looks like it, below a fiftieth of its first size; without crops all counts."""
     large = frame_with(((4, 44, 10, 70), RED))
