@@ -115,8 +115,7 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
     text = "bfloat16: faster on a GPU and on CPUs that have it; float16: on GPUs (default: float32)"
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help=text)
-    text = "faster after a first minute (torch.compile): for long videos, on a GPU or a CPU with a C++ compiler"
-    parser.add_argument("--compile", action="store_true", help=text)
+    parser.add_argument("--compile", action="store_true", help="on a GPU: faster after a first minute (torch.compile)")
     online = parser.add_argument_group("online learning (RANet+), on the first frame of each video; default: none")
     online.add_argument("--online-iterations", type=int, metavar="N", help="learn for this many iterations")
     online.add_argument("--online-seconds", type=float, metavar="S", help="learn for no longer than this")
@@ -198,8 +197,7 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", nargs="+", choices=("lite", "paper"), help="default: both")
     parser.add_argument("--size", nargs="+", choices=("240p", "480p"), help="default: both (paper: 480p only)")
     parser.add_argument("--objects", nargs="+", type=int, metavar="N", help="default: 1 2 4")
-    variants = "ways to run ours; default: all, on a CPU but for 'float32, compiled' and 'bfloat16, compiled'"
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help=variants)
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="ways to run ours; default: all that there are")
     parser.add_argument(
         "--repeats", type=int, default=7, metavar="N", help="calls of which a median is taken (7; 0: only videos)"
     )

@@ -36,7 +36,7 @@ from ranet_edu.evaluation.meters import (
 from ranet_edu.evaluation.plain import PlainRANet
 from ranet_edu.evaluation.speed_table import FILE, FRAME, PLAIN, PRESETS, SCORING, SIZES, VIDEO, Case, Row, add_rows
 from ranet_edu.model.ranet import RANet
-from ranet_edu.video.fast import COMPILED, PRECISIONS, fast_copy
+from ranet_edu.video.fast import PRECISIONS, fast_copy
 from ranet_edu.video.segmenter import VideoSegmenter
 
 SAMPLE = "cat"
@@ -60,8 +60,6 @@ VARIANTS = {
     "float32": Variant("float32"),
     "bfloat16": Variant("bfloat16"),
     "float16": Variant("float16"),
-    "float32, compiled": Variant("float32", compile=True),
-    "bfloat16, compiled": Variant("bfloat16", compile=True),
     "float16, compiled": Variant("float16", compile=True),
 }
 
@@ -97,14 +95,7 @@ def available_variants(device: torch.device) -> dict[str, Variant]:
         "bfloat16": cuda or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
         "float16": cuda,  # a CPU emulates it, some hundred times as slowly as float32
     }
-    return {name: v for name, v in VARIANTS.items() if fits[v.precision] and (not v.compile or device.type in COMPILED)}
-
-
-def default_variants(device: torch.device) -> list[str]:
-    """Those that are measured unless others are asked for: compiling takes minutes, so one on a GPU, none on a CPU."""
-    compiled = ["float16"] if device.type == "cuda" else []
-    there = available_variants(device).items()
-    return [name for name, variant in there if not variant.compile or variant.precision in compiled]
+    return {name: v for name, v in VARIANTS.items() if fits[v.precision] and (cuda or not v.compile)}
 
 
 def run(
@@ -120,7 +111,7 @@ def run(
 ) -> list[Row]:
     """Measure the cases, plain and under each variant, and write `out/speed.csv` after each of them. Notebook 13.
 
-    variants: names of VARIANTS; default: `default_variants`. repeats: calls of which the median is taken; 0: only
+    variants: names of VARIANTS; default: all that the device has. repeats: calls of which the median is taken; 0: only
     videos. threads: of a CPU; default: as many as PyTorch takes. video_frames: of the sample clip; 0: no video.
     Rows of other cases in an earlier `speed.csv` stay, those of the same case on the same machine are replaced. Can be
     stopped: finished cases are written. Returns the new rows. Raises ValueError for a variant that isn't available.
@@ -147,7 +138,7 @@ def _choose(names: Sequence[str] | None, device: torch.device) -> dict[str, Vari
     for name in names or ():
         if name not in there:
             raise ValueError(f"no variant {name!r} on {device.type}; there is {', '.join(there)}")
-    return {name: there[name] for name in names or default_variants(device)}
+    return {name: there[name] for name in names or there}
 
 
 @contextmanager

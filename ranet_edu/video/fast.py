@@ -38,7 +38,6 @@ WIDE_CHANNELS = 128  # convolutions of so many save more by it, so they are trie
 WINOGRAD_PIXELS = 1024  # on smaller maps Winograd's algorithm transforms weights most of the time
 WINOGRAD_SAVES = 0.1  # of the time, if it is to be chosen: where both take as long, the convolution itself is
 MANY_CHANNELS = 64  # from which on convolutions in bfloat16 gain by maps whose channels lie side by side
-COMPILED = {"cuda": {"mode": "reduce-overhead"}, "cpu": {"options": {"freezing": True}}}  # how, for each device
 PACKED_TYPES = (torch.float32, torch.bfloat16)  # that oneDNN computes in on a CPU
 NARROW_CHANNELS = 64  # 1x1 convolutions of no more are faster as a matrix product
 
@@ -49,21 +48,15 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
     precision: "float32", "bfloat16" or "float16", what the copy computes in, or "auto", what the model is in.
         float16 is for GPUs: a CPU takes hundreds of times as long. bfloat16 is faster than float32 on a GPU and on CPUs
         that have it in hardware (AVX512_BF16, AMX); masks differ in about one pixel of a thousand.
-    compile: have torch.compile write kernels for the GPU at hand, and replay them as a CUDA graph; or for the CPU, with
-        the weights frozen into them, which saved a seventh of a frame and more on an Intel Xeon. The first frame then
-        takes a minute, and so does the first of another size or number of objects. Where no compiler works, a warning
-        says so, and the copy does without.
+    compile: have torch.compile write kernels for the GPU at hand, and replay them as a CUDA graph. The first frames
+        take a minute. For a CPU, where a minute of it saved a tenth of a frame or nothing, it is refused.
     Raises ValueError for a precision or a compilation that the model's device is not fit for.
     """
     dtype = precision_type(model, precision)
     device = model.image_mean.device.type
-    if compile and device not in COMPILED:
-        raise ValueError(f"compile is for CUDA and CPUs, but the model is on {device}: leave compile out")
-    compile = compile and can_compile(device)
+    if compile and device != "cuda":
+        raise ValueError(f"compile is for CUDA; the model is on {device}, where it costs a minute and gains little")
     ready = copy.deepcopy(model).eval().requires_grad_(False)
-    if compile and device == "cpu":  # the compiler does by itself what follows, and more where it sees everything
-        ready.to(dtype).forward = torch.compile(ready.forward, dynamic=False, **COMPILED[device])
-        return ready
     if isinstance(ready.encoder.backbone, TimmBackbone):
         hasten_backbone(ready.encoder.backbone, dtype)
         ready.encoder.to(memory_format=torch.channels_last)
@@ -77,7 +70,7 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
             read_by_pixel(_convolutions(ready), MANY_CHANNELS)
     ready.to(dtype)
     if compile:
-        ready.forward = torch.compile(ready.forward, dynamic=False, **COMPILED[device])
+        ready.forward = _compiled(ready.forward)
     return ready
 
 
@@ -92,27 +85,13 @@ def precision_type(model: RANet, precision: str) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def can_compile(device: str) -> bool:
-    """Whether torch.compile works for "cpu" or "cuda"; where it does not, a warning says what it needs."""
-    if device == "cuda":
-        from torch.utils._triton import has_triton
+def _compiled(forward: object) -> object:
+    from torch.utils._triton import has_triton
 
-        works, needs = has_triton(), "Triton: pip install triton"
-    else:
-        works, needs = compiles_on_cpu(), "a C++ compiler and Python's headers (Debian: apt install g++ python3-dev)"
-    if not works:
-        warnings.warn(f"going on without compile, which needs {needs}", stacklevel=4)
-    return works
-
-
-@lru_cache(maxsize=1)
-def compiles_on_cpu() -> bool:
-    """Whether torch.compile has all that it needs for a CPU: a trial, for it needs much, takes some seconds."""
-    try:
-        torch.compile(torch.sigmoid, dynamic=False)(torch.zeros(64))
-    except RuntimeError:  # what the compiler's errors have in common
-        return False
-    return True
+    if not has_triton():
+        warnings.warn("going on without compile, which needs Triton: pip install triton", stacklevel=4)
+        return forward
+    return torch.compile(forward, mode="reduce-overhead", dynamic=False)
 
 
 def hasten_backbone(backbone: TimmBackbone, dtype: torch.dtype) -> None:

@@ -181,11 +181,9 @@ def test_half_precision_is_never_chosen_on_a_cpu():
     assert on_gpu["float16"].dtype == torch.float16
 
 
-def test_nothing_is_compiled_on_a_cpu_unless_asked_for():
-    assert [name for name in speed.default_variants(CPU) if speed.VARIANTS[name].compile] == []
-    assert speed.available_variants(CPU)["float32, compiled"] == speed.Variant("float32", compile=True)
-    compiled = [name for name in speed.default_variants(torch.device("cuda")) if speed.VARIANTS[name].compile]
-    assert compiled == ["float16, compiled"]
+def test_nothing_is_compiled_on_a_cpu():
+    assert not any(variant.compile for variant in speed.available_variants(CPU).values())
+    assert any(variant.compile for variant in speed.available_variants(torch.device("cuda")).values())
 
 
 def test_strips_are_objects_of_equal_area():

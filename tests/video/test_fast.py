@@ -318,34 +318,10 @@ def test_what_the_device_is_not_fit_for_is_refused(network):
         VideoSegmenter(network, precision="half")
     with pytest.raises(ValueError, match="float16 takes hundreds of times as long on a CPU"):
         VideoSegmenter(network, precision="float16")
-    with pytest.raises(ValueError, match="compile is for CUDA and CPUs, but the model is on meta"):
-        fast_copy(copy.deepcopy(network).to("meta"), compile=True)
+    with pytest.raises(ValueError, match="compile is for CUDA; the model is on cpu"):
+        VideoSegmenter(network, compile=True)
     with pytest.raises(ValueError, match="precision and compile are for a RANet"):
         VideoSegmenter(MatchingBaseline(), precision="bfloat16")
-
-
-def test_without_a_compiler_the_copy_does_without(network, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("no g++")
-
-    fast_module.compiles_on_cpu.cache_clear()
-    monkeypatch.setattr(torch, "compile", fail)
-    with pytest.warns(UserWarning, match=r"going on without compile, which needs a C\+\+ compiler"):
-        copied = fast_copy(network, compile=True)
-    fast_module.compiles_on_cpu.cache_clear()
-    assert "forward" not in vars(copied) and isinstance(copied.decoder, fast_module.ObjectByObject)
-
-
-def test_compiled_for_a_cpu_it_finds_the_same_masks(repository):
-    if not fast_module.compiles_on_cpu():
-        pytest.skip("torch.compile finds no C++ compiler, or no Python.h")
-    clip = DavisDataset(repository / "data" / "samples", "2017")["cat"]
-    frames, mask = [clip.read_frame(index) for index in range(3)], clip.read_annotation(0)
-    options = {"canvas": (96, 160)}
-    segmenters = [VideoSegmenter(RANet.lite(), compile=compiled, **options) for compiled in (False, True)]
-    assert "forward" in vars(segmenters[1].network)
-    expected, found = (list(segmenter.segment(frames, mask)) for segmenter in segmenters)
-    assert np.mean(expected[-1] == found[-1]) > 0.999 and found[-1].any()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere nothing is promised")
