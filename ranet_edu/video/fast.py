@@ -49,7 +49,7 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
         float16 is for GPUs: a CPU takes hundreds of times as long. bfloat16 is faster than float32 on a GPU and on CPUs
         that have it in hardware (AVX512_BF16, AMX); masks differ in about one pixel of a thousand.
     compile: have torch.compile write kernels for the GPU at hand, and replay them as a CUDA graph. The first frames
-        take a minute. For a CPU, where a minute of it saved a tenth of a frame or nothing, it is refused.
+        take a minute. On a CPU it is refused: there that minute bought a tenth of a frame's time at most.
     Raises ValueError for a precision or a compilation that the model's device is not fit for.
     """
     dtype = precision_type(model, precision)
