@@ -11,7 +11,7 @@ from torch import nn
 from ranet_edu.evaluation import meters
 from ranet_edu.evaluation.plain import PlainRANet
 from ranet_edu.model.ranet import RANet
-from ranet_edu.video.fast import can_pack, pack_weights
+from ranet_edu.video.convolutions import can_pack, pack_weights
 
 CPU = torch.device("cpu")
 

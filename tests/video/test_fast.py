@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,23 +18,15 @@ from ranet_edu.model.baselines import MatchingBaseline
 from ranet_edu.model.blocks import FEW_CHANNELS
 from ranet_edu.model.decoder import MergeModule
 from ranet_edu.model.encoder import TimmBackbone
-from ranet_edu.video import fast as fast_module
+from ranet_edu.video import convolutions
+from ranet_edu.video.convolutions import PackedConv2d, WinogradConv2d
 from ranet_edu.video.fast import (
-    NarrowConv2d,
     NonZeroMerge,
-    OneChannelConv2d,
-    PackedConv2d,
-    PackedUnpaddedConv2d,
     RowwiseRanking,
-    UnpaddedConv2d,
-    WinogradConv2d,
-    can_pack,
     fast_copy,
     fold_batch_norms,
     hasten_backbone,
     keep_freed_memory,
-    pack_weights,
-    pad_less,
 )
 from ranet_edu.video.segmenter import VideoSegmenter
 
@@ -94,7 +85,7 @@ def tried(request, monkeypatch):
     """Both ends of the trial that chooses how the copy convolves on this machine."""
     if request.param and not torch._nnpack_available():
         pytest.skip("this PyTorch has no NNPACK")
-    monkeypatch.setattr(fast_module, "winograd_pays", lambda wide: request.param)
+    monkeypatch.setattr(convolutions, "winograd_pays", lambda wide: request.param)
     return request.param
 
 
@@ -105,39 +96,6 @@ def test_the_trial_decides_how_the_copy_convolves(network, tried):
     assert square and all(isinstance(conv, WinogradConv2d) == tried for conv in square)
     by_pixel = [conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in square]
     assert all(by_pixel) != tried
-
-
-def test_wide_convolutions_may_be_the_only_ones_for_which_it_pays(monkeypatch):
-    if not torch._nnpack_available():
-        pytest.skip("this PyTorch has no NNPACK")
-    monkeypatch.setattr(fast_module, "winograd_pays", lambda wide: wide)
-    network = nn.Sequential(nn.Conv2d(160, 128, 3, padding=1), nn.Conv2d(128, 64, 3, padding=1), nn.Conv2d(64, 16, 1))
-    x = torch.rand(2, 160, 40, 50)
-    expected = network(x)
-    fast_module.multiply_less(network)
-    wide, narrow, last = network
-    assert type(wide) is WinogradConv2d and type(narrow) is type(last) is nn.Conv2d
-    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in (narrow, last))
-    torch.testing.assert_close(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("wide", [False, True])
-def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch, wide):
-    if not torch._nnpack_available():
-        pytest.skip("this PyTorch has no NNPACK")
-    for slower in (WinogradConv2d, nn.Conv2d):
-        monkeypatch.setattr(fast_module, "_seconds", lambda conv, x, slower=slower: 1.0 + (type(conv) is slower))
-        fast_module.winograd_pays.cache_clear()
-        assert fast_module.winograd_pays(wide) == (slower is nn.Conv2d)
-    fast_module.winograd_pays.cache_clear()
-
-
-def test_trials_leave_the_random_state_alone():
-    for trial in (fast_module.winograd_pays, fast_module.can_pack):
-        trial.cache_clear()
-    before = torch.get_rng_state()
-    fast_module.winograd_pays(False), fast_module.winograd_pays(True), fast_module.can_pack()
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_copy_in_float32_differs_by_rounding(network, tried):
@@ -194,20 +152,6 @@ def test_no_batch_norm_is_left():
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 38)])
-def test_winograd_is_a_convolution(bias, batch, size):
-    if not torch._nnpack_available():
-        pytest.skip("this PyTorch has no NNPACK")
-    plain = nn.Conv2d(64, 96, 3, padding=1, bias=bias)
-    winograd = copy.deepcopy(plain)
-    winograd.__class__ = WinogradConv2d
-    x = torch.randn(batch, 64, *size)
-    with torch.no_grad():
-        torch.testing.assert_close(winograd(x), plain(x), atol=1e-4, rtol=1e-4)
-
-
 @pytest.mark.parametrize("zeros", ["none", "at the end", "between", "all"])
 def test_a_merge_without_zero_maps_is_the_merge(zeros):
     merge = MergeModule(12, (8, 4, 6)).requires_grad_(False)
@@ -222,43 +166,12 @@ def test_a_merge_without_zero_maps_is_the_merge(zeros):
     torch.testing.assert_close(merge(maps, (14, 20)), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("size", [(8, 12), (7, 12), (9, 11), (2, 2), (1, 1)])
-def test_a_wider_kernel_replaces_padding_on_one_side(kernel, size):
-    network = RANet.lite(weights=None)
-    padded = next(m for m in network.modules() if isinstance(m, Conv2dSame) and m.kernel_size == (kernel, kernel))
-    x = torch.randn(2, padded.in_channels, *size)
-    with torch.no_grad():
-        expected = padded(x)
-        pad_less(network.encoder.backbone)
-        assert type(padded) is UnpaddedConv2d
-        torch.testing.assert_close(padded(x), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [Conv2dSame, nn.Conv2d])
-@pytest.mark.parametrize("size", [(8, 12), (7, 12), (1, 1)])
-def test_packed_weights_and_the_relu6_are_what_they_were(kind, size):
-    if not can_pack():
-        pytest.skip("this PyTorch has no packed convolutions")
-    plain = nn.Sequential(kind(4, 16, 3, stride=2, padding=0 if kind is Conv2dSame else 1), nn.ReLU6())
-    packed = copy.deepcopy(plain)
-    pad_less(packed)
-    pack_weights(packed)
-    assert type(packed[0]) is (PackedUnpaddedConv2d if kind is Conv2dSame else PackedConv2d)
-    assert type(packed[1]) is nn.Identity
-    with torch.no_grad():
-        for x in (20 * torch.randn(2, 4, *size), 20 * torch.randn(1, 4, 6, 8)):  # packed anew for another size
-            expected = plain(x)
-            assert expected.min() == 0 and expected.max() == 6
-            torch.testing.assert_close(packed(x), expected, atol=1e-5, rtol=1e-5)
-
-
 def test_without_packing_the_backbone_computes_the_same(network, monkeypatch):
     if not isinstance(network.encoder.backbone, TimmBackbone):
         pytest.skip("a ResNet's weights are not packed")
     twins = [copy.deepcopy(network.encoder.backbone) for _ in range(2)]
     hasten_backbone(twins[0], torch.float32)
-    monkeypatch.setattr(fast_module, "can_pack", lambda: False)
+    monkeypatch.setattr(convolutions, "can_pack", lambda: False)
     hasten_backbone(twins[1], torch.float32)
     assert not any(isinstance(module, PackedConv2d) for module in twins[1].modules())
     x = torch.randn(1, 3, 64, 112)
@@ -276,23 +189,10 @@ def test_pooling_by_rows_is_adaptive_pooling(size):
     assert torch.equal(ranking._swap(maps), expected)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 30)])
-@pytest.mark.parametrize(
-    ("plain", "product"),
-    [(nn.Conv2d(6, 1, 3, padding=1), OneChannelConv2d), (nn.Conv2d(6, 4, 1, bias=False), NarrowConv2d)],
-)
-def test_a_matrix_product_is_a_convolution(plain, product, size):
-    changed = copy.deepcopy(plain)
-    changed.__class__ = product
-    x = torch.randn(2, 6, *size)
-    with torch.no_grad():
-        torch.testing.assert_close(changed(x), plain(x), atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_resnet_s_maps_come_pixel_by_pixel(monkeypatch, precision):
     """From the stem on: to bring each map into the other order and back took half of a frame's time in bfloat16."""
-    monkeypatch.setattr(fast_module, "winograd_pays", lambda wide: False)
+    monkeypatch.setattr(convolutions, "winograd_pays", lambda wide: False)
     copied = fast_copy(RANet(SMALL_RESNET).eval(), precision)
     frame = scene((128, 224), 1)[0].to(copied.image_mean.dtype)
     with torch.no_grad():
