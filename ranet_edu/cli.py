@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 CANVAS_HELP = "frame size that the network sees"
 DEVICE_HELP = "cpu, cuda, cuda:1, mps; default: the accelerator if there is one"
-WEIGHTS_HELP = "default (shipped), matching, matching-average, propagation, or a .safetensors or .pth file"
+WEIGHTS_HELP = (
+    "default (shipped), minitrain (shipped, has not seen the sequences of minival), matching, matching-average, "
+    "propagation, or a .safetensors or .pth file"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,7 +164,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="WHAT")
     export = actions.add_parser("export", help="write the network as an ONNX file, and check it with onnxruntime")
     export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write, ending in .onnx")
-    export.add_argument("--weights", default="default", help="default (shipped), or a .safetensors or .pth file")
+    export.add_argument("--weights", default="default", help="default, minitrain, or a .safetensors or .pth file")
     export.add_argument("--objects", type=int, default=1, metavar="N", help="how many objects it segments (1)")
     export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of its frames (default: the model's)")
     export.set_defaults(run=export_weights)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "weights"
 DEFAULT = FOLDER / "ranet-lite.safetensors"
+MINITRAIN = FOLDER / "ranet-lite-minitrain.safetensors"
 
 # The authors' name of each part that their network uses, and ours.
 OFFICIAL_PARTS = {
@@ -65,9 +66,9 @@ BASELINES = ("matching", "matching-average", "propagation")
 def open_model(name: str | Path = "default") -> RANet | MatchingBaseline:
     """A model ready to segment, by the name that `ranet-edu segment --weights` takes.
 
-    "default" is the shipped `RANet.lite`; "matching", "matching-average" and "propagation" are the untrained baselines
-    of figure 1; anything else is a file: our safetensors (the network is the one they were saved from) or an authors'
-    `.pth`.
+    "default" is the shipped `RANet.lite`, "minitrain" the same before it saw the sequences of `minival`, for
+    figures on these; "matching", "matching-average" and "propagation" are the untrained baselines of figure 1; anything
+    else is a file: our safetensors (the network is the one they were saved from) or an authors' `.pth`.
     """
     from ranet_edu.model import baselines, ranet
 
@@ -75,12 +76,18 @@ def open_model(name: str | Path = "default") -> RANet | MatchingBaseline:
         return baselines.PropagationBaseline.pretrained()
     if name in BASELINES:
         return baselines.MatchingBaseline.pretrained("average" if name == "matching-average" else "nearest")
-    path = DEFAULT if name == "default" else Path(name)
+    path = _file_of(name)
     if path.suffix == ".safetensors" and path.is_file():
         return initialise(ranet.RANet(read_config(path)), path)
     if path.exists():
         return ranet.RANet.paper(path)
-    raise FileNotFoundError(f"no weights {str(name)!r}: name a file, 'default', or one of {', '.join(BASELINES)}")
+    known = ", ".join(("default", "minitrain", *BASELINES))
+    raise FileNotFoundError(f"no weights {str(name)!r}: name a file, or one of {known}")
+
+
+def _file_of(name: str | Path) -> Path:
+    """The file that a model's name stands for."""
+    return {"default": DEFAULT, "minitrain": MINITRAIN}.get(str(name), Path(name))
 
 
 def fingerprint(name: str | Path) -> str | None:
@@ -88,13 +95,13 @@ def fingerprint(name: str | Path) -> str | None:
 
     What a run notes beside the name: a file may be replaced by better weights under the same name.
     """
-    path = DEFAULT if name == "default" else Path(name)
+    path = _file_of(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else None
 
 
 def facts(name: str | Path) -> dict[str, str]:
     """What is known of the file that `open_model(name)` reads: its name, its fingerprint, what `save_weights` noted."""
-    path = DEFAULT if name == "default" else Path(name)
+    path = _file_of(name)
     noted = read_metadata(path) if path.suffix == ".safetensors" else {}
     return {**noted, "weights": path.name, "weights_sha256": fingerprint(name) or ""}
 
@@ -103,10 +110,8 @@ def initialise(model: RANet, weights: str | Path | None) -> RANet:
     """Give a new model its weights; see `RANet.paper` and `RANet.lite` for what `weights` may be. Returns the model."""
     if weights == "imagenet":
         load_imagenet(model)
-    elif weights == "default":
-        load_weights(model, DEFAULT)
     elif weights is not None:
-        load_file(model, weights)
+        load_file(model, _file_of(weights))
     return model.eval()
 
 

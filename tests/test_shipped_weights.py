@@ -1,5 +1,7 @@
 """The weights in data/weights: what `RANet.lite()`, the notebooks and `ranet-edu segment` use by default."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.evaluation.metrics import region_similarity
 from ranet_edu.model import RANet
 from ranet_edu.video.segmenter import VideoSegmenter
-from ranet_edu.weights import DEFAULT, open_model, read_metadata
+from ranet_edu.weights import DEFAULT, MINITRAIN, facts, open_model, read_metadata
 
 FRAMES = 12
 
@@ -18,22 +20,30 @@ def network():
     return RANet.lite()
 
 
-def test_the_file_is_small_and_says_where_it_comes_from(repository):
-    assert DEFAULT.stat().st_size <= 16e6
-    facts = read_metadata(DEFAULT)
-    assert {"config", "training", "step"} <= set(facts)
-    assert not any(place in str(facts) for place in ("/home/", "/root/", "/tmp/", "/work/"))
+@pytest.mark.parametrize(("path", "split"), [(DEFAULT, "train"), (MINITRAIN, "minitrain")])
+def test_a_file_is_small_and_says_where_it_comes_from(repository, path, split):
+    assert path.stat().st_size <= 16e6
+    noted = read_metadata(path)
+    assert {"config", "training", "step"} <= set(noted)
+    assert json.loads(noted["training"])["split"] == split
+    assert not any(place in str(noted) for place in ("/home/", "/root/", "/tmp/", "/work/"))
     card = (repository / "data" / "weights" / "README.md").read_text(encoding="utf-8")
-    assert DEFAULT.name in card and "CC BY-NC" in card
+    assert path.name in card and "CC BY-NC" in card
 
 
-def test_the_default_by_name_is_the_preset_s_default(network):
-    opened = open_model("default")
-    assert opened.config == network.config
-    for (name, ours), (_, theirs) in zip(
-        network.state_dict().items(), opened.state_dict().items(), strict=True
-    ):
-        assert torch.equal(ours, theirs), name
+@pytest.mark.parametrize(("name", "path"), [("default", DEFAULT), ("minitrain", MINITRAIN)])
+def test_a_name_stands_for_its_file(name, path):
+    expected = open_model(path)
+    for opened in (open_model(name), RANet.lite(weights=name)):
+        assert opened.config == expected.config
+        for key, tensor in opened.state_dict().items():
+            assert torch.equal(tensor, expected.state_dict()[key]), key
+    assert facts(name) == facts(path) and facts(name)["weights"] == path.name
+
+
+def test_the_preset_has_the_default_s_weights(network):
+    for key, tensor in open_model("default").state_dict().items():
+        assert torch.equal(network.state_dict()[key], tensor), key
 
 
 @pytest.mark.parametrize("name", ["cat", "launch-pad"])

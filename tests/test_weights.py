@@ -287,7 +287,7 @@ def test_open_model_knows_the_baselines():
     nearest, average = open_model("matching"), open_model("matching-average")
     assert type(nearest) is type(average) is MatchingBaseline and (nearest.neighbours, average.neighbours) == (1, 20)
     assert type(open_model("propagation")) is PropagationBaseline
-    with pytest.raises(FileNotFoundError, match="no weights 'matchign': name a file, 'default', or one of matching"):
+    with pytest.raises(FileNotFoundError, match="no weights 'matchign': name a file, or one of default, minitrain, "):
         open_model("matchign")
 
 

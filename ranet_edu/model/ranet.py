@@ -148,7 +148,8 @@ class RANet(nn.Module):
     def lite(cls, weights: str | Path | None = "default", **changes: object) -> RANet:
         """The small network of the notebooks and the demo: EfficientNet-Lite0, any input size.
 
-        weights: "default" (shipped), "imagenet" (encoder only, the rest random), None (random), or a file.
+        weights: "default" or "minitrain" (shipped, see `open_model`), "imagenet" (encoder only, the rest random), None
+            (random), or a file.
         """
         from ranet_edu.weights import initialise
 
