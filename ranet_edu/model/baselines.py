@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ranet_edu.model.correlation import matching_logits, similarity_maps
-from ranet_edu.model.encoder import build_backbone
+from ranet_edu.model.encoder import build_backbone, unit_vectors
 from ranet_edu.model.ranet import LITE_CONFIG, RANet, RANetConfig, check_shape
 
 MATCHINGS = ("nearest", "average")
@@ -69,7 +69,7 @@ class MatchingBaseline(nn.Module):
     def encode_template(self, frames: Tensor) -> Tensor:
         """Template frames (B, 3, H, W), normalised -> unit vectors (B, C, H/16, W/16); not pooled, unlike RANet's."""
         check_shape("frames", frames, ("B", 3, "H", "W"))
-        return F.normalize(self.encoder.backbone(frames)[self.level - 1], dim=1)
+        return unit_vectors(self.encoder.backbone(frames)[self.level - 1])
 
     def forward(self, frames: Tensor, template: Tensor, template_masks: Tensor, previous_masks: Tensor) -> Tensor:
         """Probabilities (B, N, H, W), with the arguments of `RANet.forward`; `previous_masks` only tells N."""

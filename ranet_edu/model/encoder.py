@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from ranet_edu.model.blocks import ConvBlock, InstanceNorm, upsample
 
+SHORTEST = 1e-12  # length of a vector that is divided by it: shorter ones are divided by this
+
 
 class FrameFeatures(NamedTuple):
     """What the encoder sees in a frame.
@@ -111,7 +113,7 @@ class Encoder(nn.Module):
         size = levels[self.matching_level - 1].shape[-2:]
         reduced = [_fit(reduce(level), size) for reduce, level in zip(self.reduce, levels[2:], strict=True)]
         merged = self.merge(_concatenate_unit_vectors(reduced))
-        return FrameFeatures(levels, F.normalize(merged, dim=1, eps=1e-12))
+        return FrameFeatures(levels, unit_vectors(merged))
 
 
 def affine_instance_norm(channels: int) -> InstanceNorm:
@@ -137,4 +139,14 @@ def _fit(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _concatenate_unit_vectors(maps: list[Tensor]) -> Tensor:
-    return torch.cat([F.normalize(x, dim=1, eps=1e-12) for x in maps], dim=1)
+    return torch.cat([unit_vectors(x) for x in maps], dim=1)
+
+
+def unit_vectors(features: Tensor) -> Tensor:
+    """Features (B, C, H, W), those of each pixel divided by their length: l2-normalised (§3.4). Zeros stay zeros."""
+    shortest = max(SHORTEST, torch.finfo(features.dtype).tiny)
+    if features.requires_grad or features.device.type != "cpu" or features.dtype == torch.float16:
+        return F.normalize(features, dim=1, eps=shortest)
+    # On a CPU PyTorch's length of vectors that lie across memory takes ten times as long. (Where a gradient is needed,
+    # the root of zero has none, and in float16 squares overflow.)
+    return features / features.square().sum(1, keepdim=True).sqrt_().clamp_min_(shortest)

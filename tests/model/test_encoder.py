@@ -8,7 +8,14 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from ranet_edu.model.encoder import Encoder, ResNetBackbone, TimmBackbone, build_backbone, pool_template
+from ranet_edu.model.encoder import (
+    Encoder,
+    ResNetBackbone,
+    TimmBackbone,
+    build_backbone,
+    pool_template,
+    unit_vectors,
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +97,29 @@ def test_template_features_are_averages_of_two_by_two():
     template = pool_template(matching, (15, 27))
     torch.testing.assert_close(template, expected)
     assert pool_template(F.normalize(matching, dim=1), (15, 27)).norm(dim=1).max() < 1  # not normalised again
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_unit_vectors_have_the_length_1_or_stay_zero(dtype, order):
+    features = (1000 * torch.randn(2, 8, 5, 7)).to(dtype).contiguous(memory_format=order)
+    features[0, :, 2, 3] = 0
+    units = unit_vectors(features)
+    assert units.dtype == dtype and torch.equal(units[0, :, 2, 3], torch.zeros(8, dtype=dtype))
+    lengths = units.double().norm(dim=1)
+    lengths[0, 2, 3] = 1
+    tolerance = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=tolerance, rtol=0)
+    expected = F.normalize(features.double(), dim=1)
+    torch.testing.assert_close(units.double(), expected, atol=tolerance, rtol=0)
+
+
+def test_unit_vectors_have_a_gradient_even_at_zero():
+    features = torch.randn(1, 4, 3, 3, dtype=torch.float64)
+    features[..., 1, 1] = 0
+    features.requires_grad_(True)
+    unit_vectors(features).sum().backward()
+    assert features.grad.isfinite().all()
 
 
 def test_lite_norms_stay_frozen_when_training(lite):

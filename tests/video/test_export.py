@@ -22,7 +22,7 @@ from ranet_edu.weights import fingerprint
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -e '.[onnx]'")
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install -e '.[onnx]'")
 
-SIZE = (64, 112)
+SIZE = (96, 168)
 
 
 @pytest.fixture(scope="module")
