@@ -111,7 +111,7 @@ def upsample(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool)
     if x.dtype == torch.bfloat16 and x.device.type == "cpu":
         # PyTorch is slow at this in this type. The same as two matrix products takes a third of the time. Most of it is
         # with zeros: for large maps the way through float32 is shorter, unless the processor multiplies whole tiles.
-        if size[1] > WIDE and not _multiplies_tiles():
+        if size[1] > WIDE and not multiplies_tiles():
             return upsample(x.float(), size, align_corners).bfloat16()
         rows, columns = (_interpolation(old, new, align_corners) for old, new in zip(x.shape[-2:], size, strict=True))
         return (rows @ x) @ columns.t()
@@ -119,7 +119,7 @@ def upsample(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool)
 
 
 @lru_cache(maxsize=1)
-def _multiplies_tiles() -> bool:
+def multiplies_tiles() -> bool:
     """Whether this CPU has matrix multiplication in bfloat16 (AMX); False where PyTorch can't tell."""
     return getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
 

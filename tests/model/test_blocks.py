@@ -130,7 +130,7 @@ def test_upsample_without_corners_aligned_keeps_centres():
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_upsampling_in_bfloat16_differs_by_its_rounding(monkeypatch, align_corners, columns, tiles):
     """As the interpolation in float32 does, gradient included; a constant map stays one."""
-    monkeypatch.setattr(blocks, "_multiplies_tiles", lambda: tiles)
+    monkeypatch.setattr(blocks, "multiplies_tiles", lambda: tiles)
     x = torch.randn(2, 3, 5, 8).bfloat16()
     wish = torch.randn(2, 3, 11, columns)
     found, exact = x.clone().requires_grad_(), x.float().requires_grad_()
