@@ -105,10 +105,11 @@ class RankingAttention(nn.Module):
     def _independent_streams(self, maps: Tensor, masks: Tensor) -> Ranked:
         """Each object against everything else, as in the single-object network (§3.2); all streams are one batch."""
         weights = torch.stack([masks.flatten(2), background_weights(masks).flatten(2)], dim=2)  # (B, N, 2, H0*W0)
-        swapped = self._swap(maps)[:, None, None] * weights.unflatten(3, self.grid)[:, :, :, None]
-        raw = self.network(swapped.flatten(0, 2)).unflatten(0, weights.shape[:3])
+        swapped = self._swap(maps)
+        masked = swapped[:, None, None] * weights.unflatten(3, self.grid)[:, :, :, None]
+        raw = self.network(masked.flatten(0, 2)).unflatten(0, weights.shape[:3])
         learned = LEARNED_SCALE * F.relu(raw) * (weights != 0)
-        scores = learned + maps.amax((2, 3))[:, None, None] * weights
+        scores = learned + _maxima(swapped)[:, None, None] * weights
         foreground, foreground_order = rank(maps, weights[:, :, 0], scores[:, :, 0], learned[:, :, 0], self.keep)
         background, background_order = rank(maps, weights[:, :, 1], scores[:, :, 1], learned[:, :, 1], self.keep)
         ranked = torch.stack([foreground, background], dim=2)
@@ -121,9 +122,10 @@ class RankingAttention(nn.Module):
         every other object: N * H0*W0 candidates, of which the best are kept.
         """
         owners = torch.cat([(1 - masks.sum(1, keepdim=True)).clamp(min=0), masks], dim=1).flatten(2)  # (B, 1+N, H0*W0)
-        raw = self.network(self._swap(maps))[:, None]
+        swapped = self._swap(maps)
+        raw = self.network(swapped)[:, None]
         learned = LEARNED_SCALE * F.relu(raw) * owners
-        scores = learned + maps.amax((2, 3))[:, None] * owners
+        scores = learned + _maxima(swapped)[:, None] * owners
         foreground, foreground_order = rank(maps, owners[:, 1:], scores[:, 1:], learned[:, 1:], self.keep)
         weights, rivals, lessons = (_all_others(x) for x in (owners, scores, learned))  # (B, N, N*H0*W0)
         background, background_order = rank(maps, weights, rivals, lessons, self.keep)
@@ -135,6 +137,11 @@ class RankingAttention(nn.Module):
         pooled = F.adaptive_max_pool2d(maps, self.grid)
         swapped = pooled.flatten(2).transpose(1, 2).contiguous()  # norms are 6 to 20 times as fast on such maps
         return swapped.unflatten(2, self.grid)
+
+
+def _maxima(swapped: Tensor) -> Tensor:
+    """The largest value of each map, (B, H0*W0), of the maps swapped: pooling has kept it."""
+    return swapped.amax(1).flatten(1)
 
 
 def _all_others(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from ranet_edu.show.demo_session import Clip, Record, open_clip, segment
 from ranet_edu.show.figures import object_colour
 from ranet_edu.video.segmenter import VideoSegmenter
 
-CANVAS = (64, 112)
+CANVAS = (128, 224)
 
 
 def two_objects() -> np.ndarray:
