@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def spin_briefly(environment: MutableMapping[str, str]) -> None:
     """Lets the threads of GNU OpenMP, which PyTorch computes with on Linux, spin for microseconds only when they wait.
 
-    By default they spin for milliseconds and keep the cores from NNPACK's threads (`video.convolutions`), which have
-    work: a frame took 10 to 30 % longer. Counts only until PyTorch is loaded, and not where the user has chosen.
+    By default they spin for milliseconds and keep the cores from other threads and processes, which have work. Counts
+    only until PyTorch is loaded, and not where the user has chosen.
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", "10000")

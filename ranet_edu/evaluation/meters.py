@@ -145,7 +145,7 @@ def part_work(model: nn.Module, call: Call) -> tuple[Counter[str], Counter[str]]
     """Floating point operations (a multiplication and an addition are two) and bytes moved, of each part of one call.
 
     Operations are those of convolutions and matrix products, nearly all there are; where Winograd's algorithm computes
-    a convolution with fewer, those of the convolution count.
+    a convolution with fewer, these count.
     """
     convolutions = dict.fromkeys(_other_convolutions(), _convolution_operations)
     with FlopCounterMode(display=False, custom_mapping=convolutions) as counter, Traffic() as traffic:
@@ -156,9 +156,9 @@ def part_work(model: nn.Module, call: Call) -> tuple[Counter[str], Counter[str]]
 
 
 def _other_convolutions() -> list[object]:
-    """Those that FlopCounterMode does not know: NNPACK's, and oneDNN's with packed weights, where there are such."""
+    """Those that FlopCounterMode does not know: oneDNN's with packed weights, where there are such."""
     packed = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-    return [torch.ops.aten._nnpack_spatial_convolution, *filter(None, [packed])]
+    return [*filter(None, [packed])]
 
 
 def _convolution_operations(

@@ -20,9 +20,8 @@ from torch.nn import functional as F
 
 from ranet_edu.model.blocks import FEW_CHANNELS, multiplies_tiles
 
-WINOGRAD_CHANNELS = 8  # convolutions of fewer are bound by memory, not by arithmetic
-WIDE_CHANNELS = 128  # convolutions of so many save more by it, so they are tried by themselves
-WINOGRAD_PIXELS = 1024  # on smaller maps Winograd's algorithm transforms weights most of the time
+WINOGRAD_CHANNELS = 60  # in * out / (in + out): what is saved grows as the first, what it costs as the second
+WINOGRAD_STRIP = 2**21  # numbers; so many tiles are computed at once that they stay in the cache
 WINOGRAD_SAVES = 0.1  # of the time, if it is to be chosen: where both take as long, the convolution itself is
 PACKED_TYPES = (torch.float32, torch.bfloat16)  # that oneDNN computes in on a CPU
 NARROW_CHANNELS = 64  # 1x1 convolutions of no more are faster as a matrix product
@@ -93,15 +92,14 @@ class UnpaddedConv2d(Conv2dSame):
 
 
 def multiply_less(network: nn.Module) -> None:
-    """Change the 3x3 convolutions of `network`, in place, to such that need fewer multiplications, where that pays.
+    """Change the wide 3x3 convolutions of `network`, in place, to such that need fewer multiplications, if that pays.
 
-    Where it pays for wide ones alone, all others read maps pixel by pixel, as the processor's library computes.
+    All others read maps pixel by pixel, as these do and as the processor's library computes.
     """
-    for conv in filter(_suits_winograd, own_convolutions(network)):
-        if winograd_pays(_width(conv) >= WIDE_CHANNELS):
-            conv.__class__ = WinogradConv2d
-    if not winograd_pays(False):
-        read_by_pixel(own_convolutions(network), FEW_CHANNELS)
+    if winograd_pays():
+        for conv in filter(_suits_winograd, own_convolutions(network)):
+            _transform(conv)
+    read_by_pixel(own_convolutions(network), FEW_CHANNELS)
 
 
 def own_convolutions(network: nn.Module) -> list[nn.Conv2d]:
@@ -120,21 +118,14 @@ def read_by_pixel(convolutions: Iterable[nn.Conv2d], channels: int) -> None:
             conv.to(memory_format=torch.channels_last)
 
 
-@lru_cache(maxsize=2)
-def winograd_pays(wide: bool) -> bool:
-    """Whether Winograd's algorithm saves time on this machine: both are tried, for a tenth of a second.
-
-    On an AMD EPYC it saved a quarter to a half on convolutions of 128 channels and more, where maps were large or the
-    channels many, and a little or nothing on narrower ones; on an Intel Xeon it lost time on as many as it saved.
-    """
-    if not torch._nnpack_available():  # also makes it ready
-        return False
-    channels = WIDE_CHANNELS if wide else 64
-    direct = _trial_convolution(channels)
+@lru_cache(maxsize=1)
+def winograd_pays() -> bool:
+    """Whether Winograd's algorithm saves time on this machine: both are tried, for a tenth of a second."""
+    direct = _trial_convolution(128)
     winograd = copy.deepcopy(direct)
-    winograd.__class__ = WinogradConv2d
-    direct, x = (part.to(memory_format=torch.channels_last) for part in (direct, torch.zeros(1, channels, 64, 112)))
-    trials = [(_seconds(direct, x), _seconds(winograd, x.contiguous())) for _ in range(6)]
+    _transform(winograd)
+    direct, x = (part.to(memory_format=torch.channels_last) for part in (direct, torch.zeros(1, 128, 60, 108)))
+    trials = [(_seconds(direct, x), _seconds(winograd, x)) for _ in range(6)]
     alone, with_winograd = map(min, zip(*trials, strict=True))
     return with_winograd < (1 - WINOGRAD_SAVES) * alone
 
@@ -151,34 +142,77 @@ def _seconds(compute: Callable[[Tensor], Tensor], x: Tensor) -> float:
     return time.perf_counter() - began
 
 
-class WinogradConv2d(nn.Conv2d):
-    """A 3x3 convolution by Winograd's algorithm, which needs a fifth of the multiplications (Lavin and Gray, 2016).
+TILE = 4  # Lavin and Gray's F(4x4, 3x3); these are their B^T, G, and A^T for both directions
+OF_INPUTS = torch.tensor(
+    [
+        [4.0, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+OF_KERNELS = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]).double() / 24
+OF_SUMS = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+OF_SUMS = torch.kron(OF_SUMS, OF_SUMS)  # (16, 36)
+IN_ALL = 7  # the one of 36 sums that is added to each of the 16 outputs
 
-    The result differs from that of `nn.Conv2d` by about 1e-5 of its largest value. Computed by NNPACK, which PyTorch
-    comes with on most CPUs.
+
+class WinogradConv2d(nn.Conv2d):
+    """A 3x3 convolution by Winograd's algorithm, with a quarter of the multiplications (Lavin and Gray, 2016).
+
+    For 4x4 outputs, 6x6 inputs become 36 other numbers, and the kernel 36 as well. Multiplied one by one and summed
+    over the channels, which for many tiles at once is 36 matrix products, they are what the outputs are sums of. These
+    differ from those of `nn.Conv2d` by about 1e-5 of the largest. weight: (C_out, C_in, 6, 6), the kernels' numbers.
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous()
-        if x.dtype != torch.float32 or x.shape[-2:].numel() < WINOGRAD_PIXELS:  # autocast; small maps
-            return super()._conv_forward(x, weight, bias)
-        images = x.split(1)  # NNPACK is slow on a batch of several
-        results = [torch._nnpack_spatial_convolution(one, weight, bias, 1) for one in images]
-        return torch.cat(results) if len(results) > 1 else results[0]
+        height, width = x.shape[-2:]
+        down, across = -(-height // TILE), -(-width // TILE)
+        kernels = weight.permute(3, 2, 1, 0).flatten(0, 1)  # (36, C_in, C_out)
+        padded = x.new_zeros(len(x), TILE * down + 2, TILE * across + 2, x.shape[1], dtype=weight.dtype)
+        padded[:, 1 : height + 1, 1 : width + 1] = x.permute(0, 2, 3, 1)
+        windows = padded.unfold(1, TILE + 2, TILE).movedim(-1, 2)  # (B, down, 6, columns, C_in)
+        tiles = padded.new_empty(len(x), down, TILE, across, TILE, len(weight))
+        strips = -(-down * across * 36 * max(weight.shape[:2]) // WINOGRAD_STRIP)
+        with torch.autocast("cpu", enabled=False):
+            for image, its_tiles in zip(windows, tiles, strict=True):
+                for rows, result in zip(image.tensor_split(strips), its_tiles.tensor_split(strips), strict=True):
+                    _convolve_rows(rows, kernels, bias, result)
+        return tiles.flatten(3, 4).flatten(1, 2)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _convolve_rows(rows: Tensor, kernels: Tensor, bias: Tensor | None, result: Tensor) -> None:
+    """Fill `result`, (n, 4, across, 4, C_out), from n rows of tiles, (n, 6, columns, C_in)."""
+    half = (OF_INPUTS @ rows.flatten(2)).view(rows.shape)
+    windows = half.unfold(2, TILE + 2, TILE).permute(4, 1, 0, 2, 3)  # (6, 6, n, across, C_in)
+    inputs = OF_INPUTS @ windows.reshape(len(OF_INPUTS), -1)
+    sums = inputs.view(len(kernels), -1, kernels.shape[1]) @ kernels  # (36, n * across, C_out)
+    if bias is not None:
+        sums[IN_ALL] += bias
+    outputs = OF_SUMS @ sums.flatten(1)  # (16, n * across * C_out)
+    count, _, across, _, channels = result.shape
+    result.copy_(outputs.view(TILE, TILE, count, across, channels).permute(2, 1, 3, 0, 4))
+
+
+def _transform(conv: nn.Conv2d) -> None:
+    """Change a 3x3 convolution, in place, to a `WinogradConv2d`."""
+    kernels = OF_KERNELS @ conv.weight.detach().double() @ OF_KERNELS.t()
+    in_order = kernels.permute(3, 2, 1, 0).to(conv.weight.dtype, memory_format=torch.contiguous_format)
+    conv.weight = nn.Parameter(in_order.permute(3, 2, 1, 0), requires_grad=False)
+    conv.__class__ = WinogradConv2d
 
 
 def _suits_winograd(conv: nn.Conv2d) -> bool:
-    return _is_plain(conv) and _width(conv) >= WINOGRAD_CHANNELS
+    inputs, outputs = conv.in_channels, conv.out_channels
+    return _is_plain(conv) and inputs * outputs >= WINOGRAD_CHANNELS * (inputs + outputs)
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
     """Whether it is 3x3, and gives a map of the same size."""
     one_by_one = conv.stride == conv.dilation == conv.padding == (1, 1) and conv.groups == 1
     return one_by_one and conv.kernel_size == (3, 3)
-
-
-def _width(conv: nn.Conv2d) -> int:
-    return min(conv.in_channels, conv.out_channels)
 
 
 def pack_weights(backbone: nn.Module) -> None:

@@ -36,8 +36,7 @@ from ranet_edu.video.convolutions import (
 )
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-LARGEST_KEPT = 32 * 2**20  # bytes; glibc allows no more
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 MANY_CHANNELS = 64  # from which on convolutions in bfloat16 gain by maps whose channels lie side by side
 
 
@@ -186,9 +185,8 @@ def keep_freed_memory() -> None:
 
     By default glibc gives large blocks back to the system, which hands them out again page by page and zeroed: for
     half a gigabyte of maps a frame that took up to a third of the time. The process then stays as large as it was at
-    its largest.
+    its largest. Threads that begin later share this memory; each would give its own back.
     """
     if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(MALLOPT_MMAP_THRESHOLD, LARGEST_KEPT)
+        for option, value in ((TRIM_THRESHOLD, 2**31 - 1), (MMAP_MAX, 0), (ARENA_MAX, 1)):
+            ctypes.CDLL(None).mallopt(option, value)

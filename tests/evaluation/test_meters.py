@@ -77,20 +77,6 @@ def test_work_of_a_frame_is_that_of_its_parts(kind):
     assert moved["correlation"] < 1.5 * moved["ranking"]
 
 
-@pytest.mark.skipif(not torch._nnpack_available(), reason="this PyTorch has no NNPACK")
-def test_winograd_counts_as_the_convolution_that_it_computes():
-    class Model(FourParts):
-        def forward(self):
-            self.encoder()
-            x, kernels = torch.rand(2, 8, 10, 12), torch.rand(16, 8, 3, 3)
-            torch.cat([torch._nnpack_spatial_convolution(one, kernels, None, 1) for one in x.split(1)])
-            self.ranking()
-
-    model = Model()
-    operations, _ = meters.part_work(model, model)
-    assert operations["correlation"] == 2 * 16 * 8 * 9 * 2 * 10 * 12
-
-
 @pytest.mark.skipif(not can_pack(), reason="this PyTorch does not compute with packed weights")
 @torch.inference_mode()
 def test_a_packed_convolution_counts_as_what_it_computes():

@@ -10,6 +10,7 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 from ranet_edu.model import RANet
+from ranet_edu.model.blocks import ConvBlock
 from ranet_edu.video import convolutions
 from ranet_edu.video.convolutions import (
     NarrowConv2d,
@@ -27,28 +28,25 @@ from ranet_edu.video.convolutions import (
 )
 
 
-def test_wide_convolutions_may_be_the_only_ones_for_which_it_pays(monkeypatch):
-    if not torch._nnpack_available():
-        pytest.skip("this PyTorch has no NNPACK")
-    monkeypatch.setattr(convolutions, "winograd_pays", lambda wide: wide)
+@pytest.mark.parametrize("pays", [True, False])
+def test_wide_convolutions_multiply_less_if_that_pays(monkeypatch, pays):
+    monkeypatch.setattr(convolutions, "winograd_pays", lambda: pays)
     network = nn.Sequential(nn.Conv2d(160, 128, 3, padding=1), nn.Conv2d(128, 64, 3, padding=1), nn.Conv2d(64, 16, 1))
+    network.requires_grad_(False)
     x = torch.rand(2, 160, 40, 50)
     expected = network(x)
     multiply_less(network)
     wide, narrow, last = network
-    assert type(wide) is WinogradConv2d and type(narrow) is type(last) is nn.Conv2d
+    assert type(wide) is (WinogradConv2d if pays else nn.Conv2d) and type(narrow) is type(last) is nn.Conv2d
     assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in (narrow, last))
     torch.testing.assert_close(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch, wide):
-    if not torch._nnpack_available():
-        pytest.skip("this PyTorch has no NNPACK")
+def test_winograd_is_chosen_where_it_takes_less_time(monkeypatch):
     for slower in (WinogradConv2d, nn.Conv2d):
         monkeypatch.setattr(convolutions, "_seconds", lambda conv, x, slower=slower: 1.0 + (type(conv) is slower))
         winograd_pays.cache_clear()
-        assert winograd_pays(wide) == (slower is nn.Conv2d)
+        assert winograd_pays() == (slower is nn.Conv2d)
     winograd_pays.cache_clear()
 
 
@@ -56,22 +54,46 @@ def test_trials_leave_the_random_state_alone():
     for trial in (winograd_pays, can_pack):
         trial.cache_clear()
     before = torch.get_rng_state()
-    winograd_pays(False), winograd_pays(True), can_pack()
+    winograd_pays(), can_pack()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def winograd_of(conv: nn.Conv2d) -> WinogradConv2d:
+    changed = copy.deepcopy(conv)
+    convolutions._transform(changed)
+    assert type(changed) is WinogradConv2d
+    return changed
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 38)])
-def test_winograd_is_a_convolution(bias, batch, size):
-    if not torch._nnpack_available():
-        pytest.skip("this PyTorch has no NNPACK")
+@pytest.mark.parametrize("size", [(1, 1), (4, 8), (7, 30), (33, 38)])
+def test_winograd_is_a_convolution(monkeypatch, bias, batch, size):
+    monkeypatch.setattr(convolutions, "WINOGRAD_STRIP", 36 * 96 * 20)  # several strips, the last of them shorter
     plain = nn.Conv2d(64, 96, 3, padding=1, bias=bias)
-    winograd = copy.deepcopy(plain)
-    winograd.__class__ = WinogradConv2d
     x = torch.randn(batch, 64, *size)
     with torch.no_grad():
-        torch.testing.assert_close(winograd(x), plain(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(winograd_of(plain)(x), plain(x), atol=1e-4, rtol=1e-4)
+
+
+def test_winograd_of_some_channels_is_what_these_add():
+    """As merge module and decoder ask for it: without maps that are zero, skip features once for all objects."""
+    block = ConvBlock(12, 8)
+    changed = copy.deepcopy(block)
+    changed.conv = winograd_of(block.conv)
+    x = torch.randn(1, 5, 9, 10)
+    with torch.no_grad():
+        for first, bias in ((0, block.conv.bias), (4, None), (7, None)):
+            expected = block.part(x, first, bias)
+            torch.testing.assert_close(changed.part(x, first, bias), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_winograd_computes_in_float32_whatever_autocast_says():
+    plain, x = nn.Conv2d(16, 16, 3, padding=1), torch.randn(1, 16, 12, 12)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = winograd_of(plain)(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, plain(x).detach(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
