@@ -449,13 +449,13 @@ def demo(options: argparse.Namespace) -> None:
     import signal
 
     try:
-        from ranet_edu.show.demo import serving
+        from ranet_edu.show.demo import NETWORK_THREAD, serving
     except ModuleNotFoundError as error:
         raise ValueError(f"the demo needs {error.name}, which is not installed: pip install -e '.[demo]'") from error
     from ranet_edu.model.ranet import RANet
     from ranet_edu.weights import open_model
 
-    model = open_model(options.weights)
+    model = NETWORK_THREAD.submit(open_model, options.weights).result()
     if not isinstance(model, RANet):
         raise ValueError(f"the demo looks inside a RANet, and {options.weights} is a {type(model).__name__}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that uploads are removed then, too

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ LIVE_INTERVAL = 0.2
 MESSAGE_SECONDS = 30
 VIDEO_TYPES = [".mp4", ".mov", ".webm", ".gif", ".mkv", ".avi", ".m4v"]
 COLOUR_NAMES = ("orange", "sky blue", "green", "yellow")
+NETWORK_THREAD = ThreadPoolExecutor(1, "network")
+"""All that PyTorch computes, from loading the weights on. It keeps a team of threads for each thread that calls it, and
+where there are more of them than cores they sleep while they wait: with two teams a frame took a third longer."""
+NO_MORE = object()
 
 INTRODUCTION = """# Segment your own video
 
@@ -132,6 +137,27 @@ def for_visitors(handler: Callable) -> Callable:
         def run(*arguments: Any) -> Any:
             with _messages():
                 return handler(*arguments)
+
+    return run
+
+
+def in_network_thread(handler: Callable) -> Callable:
+    """A handler, or each step of one that yields, is run by the one thread that computes."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def run(*arguments: Any) -> Iterator[Any]:
+            steps = handler(*arguments)
+            try:
+                while (step := NETWORK_THREAD.submit(next, steps, NO_MORE).result()) is not NO_MORE:
+                    yield step
+            finally:
+                NETWORK_THREAD.submit(steps.close).result()
+    else:
+
+        @functools.wraps(handler)
+        def run(*arguments: Any) -> Any:
+            return NETWORK_THREAD.submit(handler, *arguments).result()
 
     return run
 
@@ -433,6 +459,7 @@ class Page:
         return self._editor(clip)
 
     @for_visitors
+    @in_network_thread
     def segment(
         self, clip: Clip | None, layers: list[str] | None, size: str, learn: bool, seconds: float
     ) -> Iterator[tuple[str, str]]:
@@ -494,6 +521,7 @@ class Page:
         return self._editor(clip)
 
     @for_visitors
+    @in_network_thread
     def similarity(self, clip: Clip | None, index: int, row: int, column: int) -> str | None:
         """Where frame `index` looks like a pixel (row, column) of the template's grid."""
         if clip is None or not clip.records:
@@ -505,6 +533,7 @@ class Page:
         return self._picture(clip, "similarity", figure)
 
     @for_visitors
+    @in_network_thread
     def look_inside(self, clip: Clip | None, index: int, label: int) -> tuple[str, str, str, str]:
         """Template, best-ranked maps, merged streams, and the previous mask on and off, for one object of a frame."""
         clip = _check_open(clip)

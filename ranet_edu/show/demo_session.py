@@ -95,6 +95,11 @@ class Clip:
         return (self.folder / "open").exists()
 
     @property
+    def ended(self) -> bool:
+        """Whether a run has to end: it was cancelled, or the page was closed."""
+        return self.stop.is_set() or not self.is_open
+
+    @property
     def fps(self) -> float:
         """Frames per second of what is made of the chosen frames."""
         return self.source.fps / self.numbers.step
@@ -382,7 +387,7 @@ def _segment(
     clip.given.append(begin)
     state, start = None, time.monotonic()
     for index, frame in enumerate(itertools.chain([first], frames), start=begin):
-        if clip.stop.is_set() or not clip.is_open:
+        if clip.ended:
             return
         state = clip.segmenter.begin(frame, mask) if state is None else clip.segmenter.step(state, frame)
         labels = clip.keep(index, frame, state)
@@ -400,7 +405,7 @@ def _learnt(
     from ranet_edu.training.online import learn_online
 
     def clock() -> float:
-        return math.inf if clip.stop.is_set() else time.monotonic()
+        return math.inf if clip.ended else time.monotonic()
 
     model = learn_online(
         segmenter.model, frame, mask, iterations=None, seconds=seconds, canvas=segmenter.canvas, clock=clock

@@ -321,6 +321,46 @@ def test_cancel_ends_learning_too(client: Client, video: Path, mask: Path) -> No
     assert client.predict(api_name="/results")[0].startswith("Nothing is segmented yet")
 
 
+def test_one_thread_computes_all(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = set()
+    compute = RANet.trace
+
+    def watched(*inputs: object) -> object:
+        threads.add(threading.current_thread().name)
+        return compute(*inputs)
+
+    monkeypatch.setattr(RANet, "trace", watched)
+    client.predict("cat", api_name="/open_example")
+    client.predict(api_name="/use_true_mask")
+    run(client)
+    assert len(threads) == 1
+    client.predict(1, 1, api_name="/look_inside")
+    assert len(threads) == 1
+
+
+def test_steps_of_a_handler_are_run_one_by_one_and_ended_where_they_are_computed() -> None:
+    told = []
+
+    @demo.in_network_thread
+    def handler(count: int) -> Iterator[str]:
+        try:
+            for step in range(count):
+                told.append(step)
+                yield threading.current_thread().name
+            raise ValueError("no more")
+        finally:
+            told.append(threading.current_thread().name)
+
+    steps = handler(3)
+    name = next(steps)
+    assert name != threading.current_thread().name and told == [0]
+    steps.close()
+    assert told == [0, name]
+    with pytest.raises(ValueError, match="no more"):
+        list(handler(1))
+    assert told == [0, name, 0, name]
+
+
 def test_two_visitors_at_once_each_get_their_own(
     page: gr.Blocks, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

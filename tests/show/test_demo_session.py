@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 import threading
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -329,8 +330,11 @@ def test_online_learning_makes_a_model_of_its_own(clip: Clip, segmenter: VideoSe
     assert clip.segmenter.model is not segmenter.model and clip.segmenter.canvas == segmenter.canvas
 
 
-def test_learning_is_stopped_too(clip: Clip, segmenter: VideoSegmenter) -> None:
-    timer = threading.Timer(0.5, clip.stop.set)
+@pytest.mark.parametrize("end", [lambda clip: clip.stop.set(), lambda clip: shutil.rmtree(clip.folder)])
+def test_learning_ends_when_it_is_cancelled_or_the_page_closed(
+    clip: Clip, segmenter: VideoSegmenter, end: Callable[[Clip], None]
+) -> None:
+    timer = threading.Timer(0.5, end, [clip])
     timer.start()
     assert run(clip, segmenter, learn_seconds=3600) == []
     timer.join()
