@@ -98,7 +98,7 @@ def multiply_less(network: nn.Module) -> None:
     """
     if winograd_pays():
         for conv in filter(_suits_winograd, own_convolutions(network)):
-            _transform(conv)
+            use_winograd(conv)
     read_by_pixel(own_convolutions(network), FEW_CHANNELS)
 
 
@@ -123,7 +123,7 @@ def winograd_pays() -> bool:
     """Whether Winograd's algorithm saves time on this machine: both are tried, for a tenth of a second."""
     direct = _trial_convolution(128)
     winograd = copy.deepcopy(direct)
-    _transform(winograd)
+    use_winograd(winograd)
     direct, x = (part.to(memory_format=torch.channels_last) for part in (direct, torch.zeros(1, 128, 60, 108)))
     trials = [(_seconds(direct, x), _seconds(winograd, x)) for _ in range(6)]
     alone, with_winograd = map(min, zip(*trials, strict=True))
@@ -196,7 +196,7 @@ def _convolve_rows(rows: Tensor, kernels: Tensor, bias: Tensor | None, result: T
     result.copy_(outputs.view(TILE, TILE, count, across, channels).permute(2, 1, 3, 0, 4))
 
 
-def _transform(conv: nn.Conv2d) -> None:
+def use_winograd(conv: nn.Conv2d) -> None:
     """Change a 3x3 convolution, in place, to a `WinogradConv2d`."""
     kernels = OF_KERNELS @ conv.weight.detach().double() @ OF_KERNELS.t()
     in_order = kernels.permute(3, 2, 1, 0).to(conv.weight.dtype, memory_format=torch.contiguous_format)

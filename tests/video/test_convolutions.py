@@ -60,7 +60,7 @@ def test_trials_leave_the_random_state_alone():
 
 def winograd_of(conv: nn.Conv2d) -> WinogradConv2d:
     changed = copy.deepcopy(conv)
-    convolutions._transform(changed)
+    convolutions.use_winograd(changed)
     assert type(changed) is WinogradConv2d
     return changed
 
