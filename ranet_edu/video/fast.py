@@ -185,7 +185,7 @@ def keep_freed_memory() -> None:
 
     By default glibc gives large blocks back to the system, which hands them out again page by page and zeroed: for
     half a gigabyte of maps a frame that took up to a third of the time. The process then stays as large as it was at
-    its largest. Threads that begin later share this memory; each would give its own back.
+    its largest. New threads share this memory, where none was at work before; each would give its own back.
     """
     if platform.libc_ver()[0] == "glibc":
         for option, value in ((TRIM_THRESHOLD, 2**31 - 1), (MMAP_MAX, 0), (ARENA_MAX, 1)):
