@@ -158,7 +158,7 @@ def part_work(model: nn.Module, call: Call) -> tuple[Counter[str], Counter[str]]
 def _other_convolutions() -> list[object]:
     """Those that FlopCounterMode does not know: oneDNN's with packed weights, where there are such."""
     packed = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-    return [*filter(None, [packed])]
+    return [packed] if packed else []
 
 
 def _convolution_operations(
