@@ -26,7 +26,7 @@ class TrainingConfig:
 
     stage: Literal["matching", "stills", "video"] = _option(text="what is trained, and on what")
     out: Path = _option(text="folder for checkpoints, logs and weights; a run begun there is continued", free=True)
-    data: tuple[Path, ...] = _option(text="folders of stills and, for the video stage, the root of DAVIS")
+    data: tuple[Path, ...] = _option(text="folders: DAVIS's root, further videos in its layout, stills")
     preset: Literal["lite", "paper"] = _option("lite", "network and recipe")
     init: str = _option("imagenet", "weights to start from: 'imagenet', 'none' or a weights file")
     ranking: Literal["attention", "none", "maximum"] = _option("attention", "which maps are decoded (Table 4)")
@@ -43,6 +43,7 @@ class TrainingConfig:
     burn_in: int = _option(0, "largest number of first frames of a rollout that are not learned from")
     detach: bool = _option(True, "stop the gradient between the frames of a rollout")
     stills_share: float = _option(0.35, "share of stills in the video stage, 0 to 1")
+    videos_share: float = _option(0.5, "share of the further videos among the video samples, beside DAVIS, 0 to 1")
     paste: float = _option(0.5, "share of stills whose object is pasted onto another photo, 0 to 1")
     compound: float = _option(0.0, "share of samples whose object is a union of two things or a part of one, 0 to 1")
     transplant: float = _option(0.0, "share of video samples whose objects are put before another video, 0 to 1")
@@ -84,8 +85,8 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        shares = ("stills_share", "paste", "compound", "transplant", "vanish", "companion", "passing", "hide")
-        for name in (*shares, "strangers", "recolour", "average"):
+        shares = ("stills_share", "videos_share", "paste", "compound", "transplant", "vanish", "companion", "passing")
+        for name in (*shares, "hide", "strangers", "recolour", "average"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if self.burn_in >= self.rollout:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ranet_edu.datasets.davis import DavisDataset, DavisSequence
 from ranet_edu.datasets.encounters import Chances
 from ranet_edu.datasets.samples import STILLS_RECIPE, VIDEO_RECIPE, Mixture
 from ranet_edu.datasets.stills import StillPairs
@@ -63,15 +65,31 @@ def build_samples(config: TrainingConfig) -> Dataset:
 
     Each part draws from its own seed, so that the mixture's choice says nothing about the sample chosen.
     """
-    stills, davis = split_data(config)
-    mixing, *seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
-    if config.stage == "stills" or not davis:
-        return _still_pairs(config, stills, seeds[0])
-    pairs = _still_pairs(config, stills, seeds[0]) if stills and (config.stills_share or config.strangers) else None
-    parts: list[tuple[Dataset, float]] = [(_video_triplets(config, davis, seeds[1], pairs), 1 - config.stills_share)]
+    data = split_data(config)
+    mixing, *seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
+    if config.stage == "stills" or not (data.davis or data.videos):
+        return _still_pairs(config, data.stills, seeds[0])
+    stills_wanted = data.stills and (config.stills_share or config.strangers)
+    pairs = _still_pairs(config, data.stills, seeds[0]) if stills_wanted else None
+    parts = [(_video_triplets(config, videos, seed, pairs), share * (1 - config.stills_share))
+             for videos, share, seed in zip(_videos(config, data), _video_shares(config, data), seeds[1:], strict=True)
+             if share]
     if pairs and config.stills_share:
         parts.append((pairs, config.stills_share))
     return Mixture(parts, length=config.steps, seed=mixing)
+
+
+def _videos(config: TrainingConfig, data: Data) -> tuple[Sequence[DavisSequence], Sequence[DavisSequence]]:
+    """DAVIS's sequences, all labels one object, and those of the further folders, where each label is one."""
+    davis = DavisDataset(data.davis, split=config.split) if data.davis else []
+    return davis, [video for folder in data.videos for video in DavisDataset(folder, "2017", "all")]
+
+
+def _video_shares(config: TrainingConfig, data: Data) -> tuple[float, float]:
+    """Which share of the video samples is DAVIS's, and which the further folders'."""
+    if not (data.davis and data.videos):
+        return float(data.davis is not None), float(data.davis is None)
+    return 1 - config.videos_share, config.videos_share
 
 
 def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> StillPairs:
@@ -81,11 +99,11 @@ def _still_pairs(config: TrainingConfig, folders: list[Path], seed: int) -> Stil
     )
 
 
-def _video_triplets(config: TrainingConfig, davis: Path, seed: int, stills: StillPairs | None) -> VideoTriplets:
+def _video_triplets(config: TrainingConfig, videos: Sequence[DavisSequence], seed: int,
+                    stills: StillPairs | None) -> VideoTriplets:
     return VideoTriplets(
-        davis,
-        config.split,
-        config.size,
+        videos,
+        size=config.size,
         objects=config.objects,
         rollout=config.rollout,
         max_interval=config.max_interval,
@@ -101,19 +119,32 @@ def _chances(config: TrainingConfig) -> Chances:
     return Chances(**{field.name: getattr(config, field.name) for field in fields(Chances)})
 
 
-def split_data(config: TrainingConfig) -> tuple[list[Path], Path | None]:
-    """Folders of stills, and the root of DAVIS (the folder with `ImageSets` inside) or None.
+class Data(NamedTuple):
+    """The folders of `--data` by what they hold: DAVIS (or None), further videos in its layout, stills."""
 
-    Raises `ValueError` when the stage's own data is not among them.
+    davis: Path | None
+    videos: list[Path]
+    stills: list[Path]
+
+
+def split_data(config: TrainingConfig) -> Data:
+    """Tells the folders apart: DAVIS has `ImageSets` inside, further videos `JPEGImages` alone, stills neither.
+
+    Raises `ValueError` when the stage's own data is not among them, or DAVIS twice.
     """
-    roots = [Path(folder) for folder in config.data if (Path(folder) / "ImageSets").is_dir()]
-    stills = [Path(folder) for folder in config.data if Path(folder) not in roots]
-    if len(roots) > 1 or config.stage == "video" and not roots:
-        needed = f"the {config.stage} stage needs one DAVIS root (a folder with ImageSets) in --data"
-        raise ValueError(f"{needed}, not {len(roots)}")
+    folders = [Path(folder) for folder in config.data]
+    davis = [folder for folder in folders if (folder / "ImageSets").is_dir()]
+    videos = [folder for folder in folders if (folder / "JPEGImages").is_dir() and folder not in davis]
+    stills = [folder for folder in folders if folder not in [*davis, *videos]]
+    if len(davis) > 1:
+        raise ValueError(f"--data names {len(davis)} DAVIS roots (folders with ImageSets inside); name one. Further "
+                         "videos in its layout come from folders without ImageSets")
+    if config.stage == "video" and not davis and not videos:
+        raise ValueError("the video stage needs a DAVIS root (a folder with ImageSets inside), or videos in its layout "
+                         "(JPEGImages/480p, Annotations/480p), in --data")
     if config.stage == "stills" and not stills:
         raise ValueError("the stills stage needs at least one folder of stills in --data")
-    return stills, roots[0] if roots else None
+    return Data(davis[0] if davis else None, videos, stills)
 
 
 def build_validation(config: TrainingConfig) -> Validate | None:
@@ -121,7 +152,7 @@ def build_validation(config: TrainingConfig) -> Validate | None:
 
     In stage "matching" they are those of the similarity maps alone.
     """
-    _, davis = split_data(config)
+    davis = split_data(config).davis
     if not davis or not config.validate_every:
         return None
     validation = DavisValidation(davis, config.validation_split, config.validation_frames, canvas=config.size)

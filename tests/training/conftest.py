@@ -102,16 +102,19 @@ def draw_davis(tmp_path):
     """Writes a DAVIS root whose sequences show a bright box: {name: [(top, left) of the box in each frame]}."""
 
     def draw(sequences: dict[str, list[tuple[int, int]]]) -> Path:
-        root = tmp_path / "DAVIS"
-        for name, places in sequences.items():
-            for index, place in enumerate(places):
-                _draw_box(root / f"JPEGImages/480p/{name}/{index:05d}.jpg", root / f"Annotations/480p/{name}", place)
+        root = _draw_videos(tmp_path / "DAVIS", sequences)
         for split in ("train", "minival"):
             (root / "ImageSets/2016").mkdir(parents=True, exist_ok=True)
             (root / f"ImageSets/2016/{split}.txt").write_text("\n".join(sequences) + "\n")
         return root
 
     return draw
+
+
+@pytest.fixture
+def draw_videos(tmp_path):
+    """Writes the same without `ImageSets`: a folder of further videos."""
+    return lambda sequences: _draw_videos(tmp_path / "videos", sequences)
 
 
 @pytest.fixture
@@ -124,6 +127,13 @@ def draw_stills(tmp_path):
         return tmp_path / "boxes"
 
     return draw
+
+
+def _draw_videos(root: Path, sequences: dict[str, list[tuple[int, int]]]) -> Path:
+    for name, places in sequences.items():
+        for index, place in enumerate(places):
+            _draw_box(root / f"JPEGImages/480p/{name}/{index:05d}.jpg", root / f"Annotations/480p/{name}", place)
+    return root
 
 
 def _draw_box(image: Path, masks: Path, place: tuple[int, int]) -> None:

@@ -49,9 +49,9 @@ def test_data_that_the_stage_cannot_do_without(draw_davis, draw_stills, tmp_path
     davis, stills = draw_davis({"one": MOVES}), draw_stills()
     with pytest.raises(ValueError, match="stills stage needs at least one folder"):
         build_samples(make_config("stills", out=tmp_path, data=(davis,)))
-    with pytest.raises(ValueError, match="video stage needs one DAVIS root"):
+    with pytest.raises(ValueError, match="video stage needs a DAVIS root"):
         build_samples(make_config("video", out=tmp_path, data=(stills,)))
-    with pytest.raises(ValueError, match="matching stage needs one DAVIS root .* not 2"):
+    with pytest.raises(ValueError, match="--data names 2 DAVIS roots"):
         build_samples(make_config("matching", out=tmp_path, data=(davis, davis)))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         build_samples(make_config("stills", out=tmp_path, data=(tmp_path / "nowhere",)))
@@ -65,6 +65,25 @@ def test_the_video_stage_mixes_both_kinds_in_one_shape(video_config):
     for index in range(6):
         assert samples[index].frames.shape == (2, 3, 64, 96)
         assert samples[index].true_masks.shape == (2, 2, 64, 96)
+
+
+def test_further_videos_take_their_share_of_the_video_samples(video_config, draw_videos):
+    further = draw_videos({"one": MOVES, "two": MOVES})
+    config = replace(video_config, data=(*video_config.data, further), videos_share=0.2)
+    davis, videos, stills = (samples := build_samples(config)).datasets
+    assert type(stills).__name__ == "StillPairs" and samples.shares.tolist() == pytest.approx([0.4, 0.1, 0.5])
+    assert {item.annotation_paths[0].parents[3].name for item in videos.videos} == {"videos"}
+    assert [item.single_object for item in videos.videos] == [False, False], "each label of theirs is an object"
+    assert all(item.single_object for item in davis.videos)
+    only = build_samples(replace(config, videos_share=1.0)).datasets
+    assert [part.seed for part in only] == [videos.seed, stills.seed]
+    assert [part.seed for part in build_samples(video_config).datasets] == [davis.seed, stills.seed]
+
+
+def test_further_videos_do_without_davis(video_config, draw_videos):
+    further = draw_videos({"one": MOVES})
+    (alone,) = build_samples(replace(video_config, data=(further,), stills_share=0.0, strangers=0.0)).datasets
+    assert len(alone.videos) == 1 and build_validation(replace(video_config, data=(further,), validate_every=5)) is None
 
 
 def test_the_mixtures_choice_says_nothing_about_the_still_that_is_chosen(video_config):
