@@ -39,7 +39,7 @@ class TrainingConfig:
     accumulation: int = _option(1, "batches whose gradients are summed before a step")
     size: tuple[int, int] = _option((256, 448), "height and width of the canvas in pixels")
     objects: int = _option(1, "objects per sample")
-    rollout: int = _option(1, "frames per video sample, each fed the network's own mask of the one before")
+    rollout: int = _option(1, "frames per sample, each fed the network's own mask of the one before")
     burn_in: int = _option(0, "largest number of first frames of a rollout that are not learned from")
     detach: bool = _option(True, "stop the gradient between the frames of a rollout")
     stills_share: float = _option(0.35, "share of stills in the video stage, 0 to 1")

@@ -22,13 +22,15 @@ PAPER: dict[str, Any] = {
 # would hold a layer still for a thousand steps: hence the clipping.
 LITE: dict[str, Any] = {"precision": "bf16", "clip": 5.0}
 PRESETS = {"lite": LITE, "paper": PAPER}
-# What the shipped weights were trained with, the last stage's being "video" (model card).
-SCENES: dict[str, Any] = {"stills_share": 0.5, "paste": 0.7, "compound": 0.3}
+# What the shipped weights were trained with, the last stage's being "video" (model card), and run 33, of stills alone.
+SCENES: dict[str, Any] = {"paste": 0.7, "compound": 0.3}
+ROLLOUTS: dict[str, Any] = {"rollout": 4, "burn_in": 2, "boundary": 1.0}
 LITE_STAGES: dict[str, dict[str, Any]] = {
-    "matching": SCENES | {"frozen_stages": 5, "learning_rate": 2e-3, "weight_decay": 0.01, "transplant": 0.3},
-    "stills": {},
-    "video": SCENES | {"size": (320, 560), "rollout": 4, "burn_in": 2, "boundary": 1.0, "transplant": 0.4,
-                       "vanish": 0.15, "passing": 0.3, "hide": 0.25, "strangers": 0.5},
+    "matching": SCENES | {"frozen_stages": 5, "learning_rate": 2e-3, "weight_decay": 0.01, "stills_share": 0.5,
+                          "transplant": 0.3},
+    "stills": SCENES | ROLLOUTS,
+    "video": SCENES | ROLLOUTS | {"size": (320, 560), "stills_share": 0.5, "transplant": 0.4, "vanish": 0.15,
+                                  "passing": 0.3, "hide": 0.25, "strangers": 0.5},
 }
 STAGES = {"lite": LITE_STAGES, "paper": {"matching": {"frozen_stages": 5}, "stills": {}, "video": {}}}
 

@@ -42,6 +42,7 @@ def tiny_config(tmp_path):
     def build(out: str = "run", **changes):
         options = {"steps": 12, "batch": 2, "size": SIZE, "workers": 0, "warmup": 2, "average": 0.9, "log_every": 3}
         options |= {"precision": "no", "learning_rate": 0.02, "backbone_learning_rate": 0.02, "cpu": True}
+        options |= {"rollout": 1, "boundary": 0.0}  # samples of one frame
         return make_config("stills", out=tmp_path / out, data=("photos",), **(options | changes))
 
     return build
