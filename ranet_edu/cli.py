@@ -151,8 +151,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     davis.add_argument("--root", type=Path, default=Path("data/cache"), help="where to unpack (default: data/cache)")
     davis.set_defaults(run=download)
     sheet = actions.add_parser("sheet", help="draw training samples: template, previous mask, true masks")
-    sheet.add_argument("source", type=Path, nargs="+", help="as --data of ranet-edu train: a DAVIS folder, folders of "
-                       "stills (images/ and masks/) and of cut-outs (transparent pictures)")
+    sheet.add_argument("source", type=Path, nargs="+", help="as --data of ranet-edu train: a DAVIS folder, further "
+                       "videos, stills (images/ and masks/) and cut-outs (transparent pictures)")
     sheet.add_argument("--out", type=Path, required=True, help="a PNG")
     sheet.add_argument("--count", type=int, default=8)
     sheet.add_argument("--split", default="train")
