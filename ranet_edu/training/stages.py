@@ -71,9 +71,11 @@ def build_samples(config: TrainingConfig) -> Dataset:
         return _still_pairs(config, data.stills, seeds[0])
     stills_wanted = data.stills and (config.stills_share or config.strangers)
     pairs = _still_pairs(config, data.stills, seeds[0]) if stills_wanted else None
-    parts = [(_video_triplets(config, videos, seed, pairs), share * (1 - config.stills_share))
-             for videos, share, seed in zip(_videos(config, data), _video_shares(config, data), seeds[1:], strict=True)
-             if share]
+    kinds = zip(_videos(config, data), _video_shares(config, data), seeds[1:], strict=True)
+    parts: list[tuple[Dataset, float]] = [
+        (_video_triplets(config, videos, seed, pairs), share * (1 - config.stills_share))
+        for videos, share, seed in kinds if share
+    ]
     if pairs and config.stills_share:
         parts.append((pairs, config.stills_share))
     return Mixture(parts, length=config.steps, seed=mixing)
