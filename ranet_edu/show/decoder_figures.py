@@ -98,12 +98,12 @@ def footprint_figure(footprints: Mapping[str, np.ndarray]) -> Figure:
 def features_figure(frame: np.ndarray, rows: Mapping[str, Mapping[str, np.ndarray]], label: str) -> Figure:
     """Rows of maps (h, w) over a frame on one colour scale, from least to largest value. Notebook 06.
 
-    rows: maps under their titles, under the rows' names. label: of the colour bar.
+    rows: maps under their titles of one or two lines, under the rows' names. label: of the colour bar.
     """
     values = np.concatenate([picture.ravel() for row in rows.values() for picture in row.values()])
     columns = max(map(len, rows.values()))
     panel = (WIDTH - 1.2) / columns * frame.shape[0] / frame.shape[1]
-    figure = Figure((WIDTH, len(rows) * (panel + 0.25)), dpi=96, layout="compressed")
+    figure = Figure((WIDTH, len(rows) * (panel + 0.4)), dpi=96, layout="compressed")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ranet_edu.model.ranet import RANet, Trace
 from ranet_edu.show.demo_session import MAX_OBJECTS, Clip, Record
 from ranet_edu.show.figures import Pixel, add_colour_bar, draw_map, draw_template, map_limits, object_colour
+from ranet_edu.show.ranking_figures import point_out
 
 NARROW = 7.0
 """Inches: a page's column; on a phone it is shown at half that."""
@@ -99,7 +100,8 @@ def ranked_figure(inside: Inside, count: int = 5) -> Figure:
     maps = inside.trace.maps[0, order].float().cpu().numpy()
     pixels = [divmod(int(pixel), inside.grid[1]) for pixel in order]
     figure, axes = _panels(inside.frame, rows=-(-(count + 1) // 2), columns=2)
-    draw_template(axes[0], inside.template_frame, inside.grid, pixels)
+    draw_template(axes[0], inside.template_frame, inside.grid, [])
+    point_out(axes[0], dict(enumerate(pixels, start=1)))
     axes[0].set(title="template: the maps' pixels", xlabel="", ylabel="")
     limits = map_limits(maps)
     for number, (ax, similarity) in enumerate(zip(axes[1:], maps, strict=False), start=1):

@@ -19,6 +19,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from ranet_edu.video.masks import OBJECT_COLOURS, atomic_path, overlay
 
@@ -116,6 +117,7 @@ def score_curves(scores: Mapping[str, Sequence[float]], measure: str) -> Figure:
     for label, (name, values) in enumerate(scores.items(), start=1):
         ax.plot(values, color=object_colour(label), linewidth=2, label=name)
     ax.set(xlabel="frame", ylabel=measure, ylim=(-0.03, 1.03))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
     ax.legend(loc="lower left")
     return figure

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ranet_edu.show.figures import (
     MAP_COLOURS,
@@ -150,7 +151,7 @@ def channels_figure(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, channels) in zip(axes, rows.items(), strict=True):
         draw_template(line[0], template_frame, grid, [])
-        _point_out(line[0], [channel for channel in channels if channel.pixel])
+        point_out(line[0], {channel.number: channel.pixel for channel in channels if channel.pixel})
         line[0].set(title="template", ylabel=name)
         for ax, channel in zip(line[1:], channels, strict=False):
             _draw_channel(ax, frame, channel, limits)
@@ -278,7 +279,8 @@ def responses_figure(frame: np.ndarray, pairs: Mapping[str, Mapping[str, np.ndar
             image = ax.imshow(picture, **scale, **_extent(picture, frame))
             ax.set(title=f"{name}: {title}", xticks=[], yticks=[])
             ax.title.set_fontsize("small")
-        figure.colorbar(image, ax=group, label="response", location="bottom", aspect=40, pad=0.03)
+        bar = figure.colorbar(image, ax=group, label="response", location="bottom", aspect=40, pad=0.03)
+        bar.ax.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 
@@ -317,6 +319,16 @@ def learning_figure(
     return figure
 
 
+def point_out(ax: Axes, pixels: Mapping[int, Pixel]) -> None:
+    """Numbers below a template, and a line from each to its pixel (row, column): readable also for neighbours."""
+    for place, (number, (row, column)) in enumerate(pixels.items()):
+        below = ((place + 0.5) / len(pixels), -0.03)
+        line = {"arrowstyle": "-", "color": "white", "shrinkA": 0, "shrinkB": 0}
+        style = {"ha": "center", "va": "top", "fontsize": "small", "arrowprops": line}
+        ax.annotate(str(number), (column, row), below, textcoords="axes fraction", **style)
+        ax.plot(column, row, "o", markersize=4, color="white", markeredgecolor="black")
+
+
 def _ranked_channel(
     maps: np.ndarray, weights: np.ndarray, scores: np.ndarray, rank: int, number: int, grid: tuple[int, int], keep: int
 ) -> Channel:
@@ -326,17 +338,6 @@ def _ranked_channel(
     largest = weights[number] * shown.max()
     parts = f"{scores[number]:.2f} = {largest:.2f} + {abs(scores[number] - largest):.2f}"
     return Channel(rank, f"rank {rank}{', discarded' if rank >= keep else ''}:\n{parts}", shown, pixel)
-
-
-def _point_out(ax: Axes, channels: Sequence[Channel]) -> None:
-    """Each channel's number below the template, and a line from there to its pixel: readable also for neighbours."""
-    for place, channel in enumerate(channels):
-        row, column = channel.pixel
-        below = ((place + 0.5) / len(channels), -0.03)
-        line = {"arrowstyle": "-", "color": "white", "shrinkA": 0, "shrinkB": 0}
-        style = {"ha": "center", "va": "top", "fontsize": "small", "arrowprops": line}
-        ax.annotate(str(channel.number), (column, row), below, textcoords="axes fraction", **style)
-        ax.plot(column, row, "o", markersize=4, color="white", markeredgecolor="black")
 
 
 def _draw_channel(ax: Axes, frame: np.ndarray, channel: Channel, limits: tuple[float, float]) -> None:
