@@ -115,7 +115,8 @@ def fold_batch_norms(backbone: nn.Module) -> None:
 
 def move_less(network: RANet) -> None:
     """Change `network`, in place, so that less goes to and from memory, which a CPU waits for."""
-    network.ranking.__class__ = RowwiseRanking
+    if network.ranking is not None:  # as it is without correlation
+        network.ranking.__class__ = RowwiseRanking
     network.decoder.__class__ = ObjectByObject
     network.merge.__class__ = NonZeroMerge
     convolve_as_products(network.merge)

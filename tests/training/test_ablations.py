@@ -59,6 +59,12 @@ def test_untrained_weights_stay_as_they_were(data, tmp_path):
     assert all(a.equal(b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
+def test_a_network_without_correlation_is_trained_and_scored(data, tmp_path):
+    (row,) = run_ablations(data, tmp_path, ["no-correlation"], [0], steps=1, **SMALL)
+    assert (row.variant, row.steps) == ("no-correlation", 1) and 0 <= row.jf <= 1
+    assert not open_model(tmp_path / "no-correlation-0" / "weights.safetensors").config.correlation
+
+
 def test_a_table_is_continued_and_no_run_repeated(data, tmp_path, monkeypatch):
     trained = []
     train = ablations.train

@@ -81,6 +81,16 @@ def test_the_copy_computes_the_same(network, size, count):
     )
 
 
+@pytest.mark.parametrize("changes", [{"correlation": False}, {"ranking": "none"}, {"ranking": "maximum"}], ids=str)
+def test_the_copy_of_an_ablated_network_computes_the_same(changes):
+    """The variants of Tables 4 and 5; without correlation there is nothing to rank."""
+    exact = RANet.lite(weights=None, **changes).double()
+    fast = fast_copy(exact)
+    template, *inputs = (tensor.double() for tensor in scene((64, 112), 2))
+    features = levels_and_template(exact, template)[-1]
+    torch.testing.assert_close(masks_of(fast, features, *inputs), masks_of(exact, features, *inputs), atol=1e-6, rtol=0)
+
+
 @pytest.fixture(params=[True, False], ids=["winograd", "by pixel"])
 def tried(request, monkeypatch):
     """Both ends of the trial that chooses how the copy convolves on this machine."""
