@@ -123,7 +123,7 @@ def predict(
     `segment` gets the frames, uint8 RGB (H, W, 3), as an iterator and the first mask, and gives one label map
     (H, W) per frame, the first included.
 
-    Raises ValueError where `out` belongs to another run, or `segment` gives label maps of another number or size.
+    Raises ValueError where `out` holds predictions of another run, or `segment` gives label maps of another number or size.
     """
     out = Path(out)
     _claim_folder(out, dataset, run or {})
@@ -167,15 +167,18 @@ def _is_predicted(sequence: DavisSequence, out: Path) -> bool:
 
 
 def _claim_folder(out: Path, dataset: DavisDataset, run: Mapping[str, Any]) -> None:
-    """Write `out/run.json`, or raise ValueError where the folder holds the predictions of another run."""
+    """Write `out/run.json`, or raise ValueError where the folder holds the predictions of another run.
+
+    The record of a run that failed before its first prediction is replaced.
+    """
     path = out / RUN_FILE
     record = {"year": dataset.year, "resolution": dataset.resolution, **run}
     record = json.loads(json.dumps(record, default=str))  # as it will be read back: tuples are lists, paths are text
-    if path.is_file():
+    if path.is_file() and any(out.glob("*/*.png")):
         _check_same_run(path, record)
         return
     for sequence in dataset:
-        if (out / sequence.name).exists():
+        if any((out / sequence.name).glob("*")):
             raise ValueError(
                 f"{out} holds predictions of {sequence.name} but no {RUN_FILE} to say what made them; "
                 "choose another folder, or score what is there with --predictions"

@@ -326,6 +326,27 @@ def test_another_run_may_not_go_on_in_the_same_folder(dataset_2017, tmp_path):
         predict(dataset_2017, keep_first, tmp_path, progress=False, run=options)
 
 
+def test_a_run_that_failed_before_its_first_prediction_keeps_no_folder(dataset_2017, tmp_path):
+    def fail(frames, first_mask):
+        raise ValueError("no such precision")
+
+    options = {"weights": "lite", "options": {"precision": "half"}}
+    with pytest.raises(ValueError, match="no such precision"):
+        predict(dataset_2017, fail, tmp_path, progress=False, run=options)
+    predict(dataset_2017, keep_first, tmp_path, progress=False, run={**options, "options": {}})
+    assert json.loads((tmp_path / "run.json").read_text())["options"] == {}
+
+
+def test_predictions_of_another_split_keep_their_record(root, tmp_path):
+    splits = []
+    for name in ("bear", "camel"):
+        (tmp_path / f"{name}.txt").write_text(name)
+        splits.append(DavisDataset(root, "2017", tmp_path / f"{name}.txt"))
+    predict(splits[0], keep_first, tmp_path / "out", progress=False, run={"weights": "lite"})
+    with pytest.raises(ValueError, match="another run .weights 'lite', now 'paper'"):
+        predict(splits[1], keep_first, tmp_path / "out", progress=False, run={"weights": "paper"})
+
+
 def test_predictions_of_unknown_origin_are_not_continued(dataset_2017, tmp_path):
     write_predictions(dataset_2017, tmp_path)
     with pytest.raises(ValueError, match="predictions of bear but no run.json"):
