@@ -123,7 +123,8 @@ def predict(
     `segment` gets the frames, uint8 RGB (H, W, 3), as an iterator and the first mask, and gives one label map
     (H, W) per frame, the first included.
 
-    Raises ValueError where `out` holds predictions of another run, or `segment` gives label maps of another number or size.
+    Raises ValueError where `out` holds another run's predictions, or `segment` gives label maps of another number or
+    size.
     """
     out = Path(out)
     _claim_folder(out, dataset, run or {})
@@ -204,7 +205,7 @@ def score_predictions(dataset: DavisDataset, predictions_dir: str | Path, progre
     The rules are at the top of this module. Predictions are read as `read_mask` does: indexed, or black and white.
 
     Raises FileNotFoundError for a missing prediction or annotation; ValueError for one that can't be read, has
-    another size or labels that the sequence hasn't, and for a sequence without a frame to score.
+    another size or labels that the sequence hasn't, and for a sequence without a frame or an object to score.
     """
     folder = Path(predictions_dir)
     if not folder.is_dir():
@@ -220,13 +221,14 @@ def score_predictions(dataset: DavisDataset, predictions_dir: str | Path, progre
 
 
 def _check_scorable(dataset: DavisDataset) -> None:
-    """Raise an error where a sequence is too short, or lacks an annotation, before anything is computed."""
+    """Before anything is computed: raise an error where a sequence is too short, or lacks an annotation or an object."""
     for sequence in dataset:
         if len(sequence) < 3:
             raise ValueError(f"sequence {sequence.name} has no frame to score: the first and the last don't count")
         for path in sequence.annotation_paths:
             if not path.is_file():
                 raise FileNotFoundError(f"sequence {sequence.name} can't be scored: its annotation {path} is missing")
+        sequence.object_count  # noqa: B018  raises where the first annotation shows no object
 
 
 def _score_sequence(sequence: DavisSequence, folder: Path, bar: tqdm) -> list[ObjectResult]:

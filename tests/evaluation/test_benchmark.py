@@ -365,12 +365,16 @@ def test_wrong_label_maps_are_refused(dataset_2017, tmp_path, change, message):
 
 
 def test_evaluate_refuses_before_it_segments(root, tmp_path):
-    (root / "Annotations" / "480p" / "dog" / "00003.png").unlink()
-
     def segment(frames, first_mask):
         pytest.fail("segmented what can't be scored")
 
+    annotations = root / "Annotations" / "480p" / "dog"
+    (annotations / "00003.png").unlink()
     with pytest.raises(FileNotFoundError, match="dog can't be scored: its annotation .*00003.png is missing"):
+        evaluate(DavisDataset(root, "2016"), segment, tmp_path / "out", progress=False)
+    for name in ("00000.png", "00003.png"):
+        write_mask(annotations / name, np.zeros(SIZE, np.uint8))
+    with pytest.raises(ValueError, match="dog/00000.png shows no object"):
         evaluate(DavisDataset(root, "2016"), segment, tmp_path / "out", progress=False)
 
 
