@@ -113,6 +113,9 @@ class DavisDataset(Sequence[DavisSequence]):
             with a sequence name per line; or "all" for every sequence there is.
         resolution: folder below `JPEGImages` and `Annotations`: "480p", "Full-Resolution" (2017), "1080p" (2016).
 
+    Attributes:
+        step: one frame in so many is here; 1 unless `every` has thinned them.
+
     Raises:
         FileNotFoundError: no such root, resolution or split (naming those present), a sequence without folder, frames
             or first annotation, an annotation without its frame, a gap in the frames' numbers.
@@ -127,6 +130,7 @@ class DavisDataset(Sequence[DavisSequence]):
         resolution: str = "480p",
     ) -> None:
         self.root, self.year, self.split, self.resolution = Path(root), str(year), str(split), resolution
+        self.step = 1
         if self.year not in YEARS:
             raise ValueError(f"DAVIS has the years {' and '.join(YEARS)}, not {year}")
         self._check_root()
@@ -151,7 +155,7 @@ class DavisDataset(Sequence[DavisSequence]):
         if step < 1:
             raise ValueError(f"step must be 1 or more, not {step}")
         thinned = copy(self)
-        thinned.split = f"{self.split}, 1 frame in {step}"
+        thinned.split, thinned.step = f"{self.split}, 1 frame in {step}", self.step * step
         thinned._sequences = {
             name: replace(item, frame_paths=item.frame_paths[::step], annotation_paths=item.annotation_paths[::step])
             for name, item in self._sequences.items()

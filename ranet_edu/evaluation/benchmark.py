@@ -117,8 +117,8 @@ def predict(
 
     Can be stopped and started again: sequences that are there whole and readable are left alone, one that was
     interrupted starts from its first frame, because each frame builds on the one before. `out/run.json` holds `run`,
-    which says in JSON's types which weights and options made the predictions; another run in the same folder is
-    refused.
+    which says in JSON's types which weights and options made the predictions, beside what of `dataset` they depend on;
+    another run in the same folder is refused.
 
     `segment` gets the frames, uint8 RGB (H, W, 3), as an iterator and the first mask, and gives one label map
     (H, W) per frame, the first included.
@@ -174,6 +174,8 @@ def _claim_folder(out: Path, dataset: DavisDataset, run: Mapping[str, Any]) -> N
     """
     path = out / RUN_FILE
     record = {"year": dataset.year, "resolution": dataset.resolution, **run}
+    if dataset.step != 1:
+        record["every"] = dataset.step
     record = json.loads(json.dumps(record, default=str))  # as it will be read back: tuples are lists, paths are text
     if path.is_file() and any(out.glob("*/*.png")):
         _check_same_run(path, record)
@@ -221,7 +223,7 @@ def score_predictions(dataset: DavisDataset, predictions_dir: str | Path, progre
 
 
 def _check_scorable(dataset: DavisDataset) -> None:
-    """Before anything is computed: raise an error where a sequence is too short, or lacks an annotation or an object."""
+    """Raise an error where a sequence is too short, or lacks an annotation or an object."""
     for sequence in dataset:
         if len(sequence) < 3:
             raise ValueError(f"sequence {sequence.name} has no frame to score: the first and the last don't count")

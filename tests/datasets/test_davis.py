@@ -296,6 +296,7 @@ def test_every_second_frame_keeps_its_annotation(root):
         assert [path.stem for path in paths] == ["00000", "00002"]
     np.testing.assert_array_equal(bear.read_annotation(1), labels_of(2))
     assert (thinned.split, thinned.year, len(dataset["bear"])) == ("val, 1 frame in 2", "2017", 4)
+    assert (dataset.step, thinned.step, thinned.every(3).step) == (1, 2, 6)
 
 
 def test_a_step_below_one_is_refused(root):

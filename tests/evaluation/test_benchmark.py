@@ -337,6 +337,16 @@ def test_a_run_that_failed_before_its_first_prediction_keeps_no_folder(dataset_2
     assert json.loads((tmp_path / "run.json").read_text())["options"] == {}
 
 
+def test_predictions_of_all_frames_are_not_those_of_every_second(dataset_2017, tmp_path):
+    """The objects have moved twice as far, so the masks are others."""
+    predict(dataset_2017, keep_first, tmp_path / "all", progress=False)
+    with pytest.raises(ValueError, match=r"another run \(every None, now 2\)"):
+        predict(dataset_2017.every(2), keep_first, tmp_path / "all", progress=False)
+    predict(dataset_2017.every(2), keep_first, tmp_path / "second", progress=False)
+    with pytest.raises(ValueError, match=r"another run \(every 2, now None\)"):
+        predict(dataset_2017, keep_first, tmp_path / "second", progress=False)
+
+
 def test_predictions_of_another_split_keep_their_record(root, tmp_path):
     splits = []
     for name in ("bear", "camel"):
