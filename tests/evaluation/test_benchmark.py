@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ranet_edu.datasets.davis import DavisDataset
+from ranet_edu.evaluation import benchmark
 from ranet_edu.evaluation.benchmark import (
     MEASURES,
     ObjectResult,
@@ -430,9 +431,24 @@ def test_table_without_the_papers_rows():
     assert "OSVOS" not in table and "Table 1" not in table and "this run" in table
 
 
-def test_tables_appear_whole_or_not_at_all(tmp_path):
-    write_results(results_of("2016"), tmp_path / "new" / "folder")
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["global.csv", "per_sequence.csv"]
+def test_tables_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = tmp_path / "new" / "folder"
+    write_results(results_of("2016"), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(before) == ["global.csv", "per_sequence.csv"]
+
+    class BreaksOff:
+        def __init__(self, file, **options):
+            self.file = file
+
+        def writerows(self, rows):
+            self.file.write("half of it")
+            raise OSError("No space left on device")
+
+    monkeypatch.setattr(benchmark.csv, "writer", BreaksOff)
+    with pytest.raises(OSError, match="No space left"):
+        write_results(results_of("2017"), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.fixture(params=[("DAVIS", "2016", "dog-agility"), ("multi_object", "2017", "dogs_jump")])
