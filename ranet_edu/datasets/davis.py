@@ -243,7 +243,7 @@ def read_split(path: str | os.PathLike) -> list[str]:
 
     A line holds a name, or the paths of a frame and its annotation as in the archive of DAVIS 2016.
     """
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # editors on Windows begin files with a mark
     first_words = [line.split()[0] for line in lines if line.strip()]
     return list(dict.fromkeys(word.split("/")[-2] if "/" in word else word for word in first_words))
 

@@ -110,6 +110,11 @@ def test_a_split_may_be_any_text_file_or_all(root, tmp_path):
     assert [sequence.name for sequence in DavisDataset(root, "2017", "all")] == ["bear", "camel", "dog"]
 
 
+def test_a_split_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "few.txt").write_text("bear\ndog\n", encoding="utf-8-sig")
+    assert read_split(tmp_path / "few.txt") == ["bear", "dog"]
+
+
 def test_all_needs_no_image_sets(tmp_path):
     add_sequence(tmp_path, "bear")
     assert [sequence.name for sequence in DavisDataset(tmp_path, "2017", "all")] == ["bear"]
