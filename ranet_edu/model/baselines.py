@@ -67,7 +67,10 @@ class MatchingBaseline(nn.Module):
         return (images - self.image_mean) / self.image_std
 
     def encode_template(self, frames: Tensor) -> Tensor:
-        """Template frames (B, 3, H, W), normalised -> unit vectors (B, C, H/16, W/16); not pooled, unlike RANet's."""
+        """Template frames (B, 3, H, W), normalised -> unit vectors (B, C, h, w), not pooled, unlike RANet's.
+
+        h and w are those of `level`: H/16 and W/16 at level 4.
+        """
         check_shape("frames", frames, ("B", 3, "H", "W"))
         return unit_vectors(self.encoder.backbone(frames)[self.level - 1])
 

@@ -34,8 +34,8 @@ class Ranked(NamedTuple):
 
     maps: (B, N, 2, K, H, W), foreground stream then background stream of N objects, best map first, padded with zeros.
     foreground_scores: (B, N, M), one score for each candidate map; background_scores: (B, N, M').
-    foreground_order, background_order: (B, N, K), the candidates that were kept, best first. Candidate c is template
-        pixel c mod H0*W0. The variants without ranking leave scores and orders None.
+    foreground_order, background_order: (B, N, min(K, M)) and (B, N, min(K, M')), the candidates that were kept, best
+        first. Candidate c is template pixel c mod H0*W0. The variants without ranking leave scores and orders None.
     """
 
     maps: Tensor
