@@ -61,6 +61,7 @@ OFFICIAL_PARTS = {
 OFFICIAL_UNUSED = ("p_1b", "res_1b", "p_2b", "rank_A")  # in the authors' files, and never used by their network
 
 BASELINES = ("matching", "matching-average", "propagation")
+LISTED = 10  # tensors that an error names; another network's file has hundreds that don't fit
 
 
 def open_model(name: str | Path = "default") -> RANet | MatchingBaseline:
@@ -127,8 +128,11 @@ def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Ma
     """Write the model's tensors as safetensors, by default in half precision; the file appears whole or not at all.
 
     metadata: the model card's facts (data, command, seed, scores), all strings. The network's configuration is added.
+    Raises ValueError for a name that does not end in .safetensors, by which `open_model` knows our files.
     """
     path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"weights are written as safetensors, but the name is {path}; end it in .safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: _for_file(tensor, half) for name, tensor in model.state_dict().items()}
     unfinished = path.with_name(path.name + ".part")
@@ -210,8 +214,9 @@ def load_official(model: RANet, path_or_state_dict: str | Path | Mapping[str, Te
     """Load one of the authors' checkpoints (RANet_video_single, RANet_image_single, RANet_video_multi) into
     `RANet.paper()`.
 
-    path_or_state_dict: a `.pth` file or its contents. Raises FileNotFoundError for a missing file, and ValueError that
-    lists by name what is missing, unknown or of another shape; the model then keeps the weights that it had.
+    path_or_state_dict: a `.pth` file or its contents. Raises FileNotFoundError for a missing file, and ValueError for
+    one that holds something else, or that lists by name what is missing, unknown or of another shape (the first ten);
+    the model then keeps the weights that it had.
     """
     official, origin = _read_official(path_or_state_dict)
     used = {name: tensor for name, tensor in official.items() if name.split(".")[0] not in OFFICIAL_UNUSED}
@@ -277,7 +282,7 @@ def _load_torchvision(backbone: torch.nn.Module, name: str) -> None:
 
 
 def _check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str) -> None:
-    """Raise ValueError that lists each tensor that is missing, unknown or of another shape."""
+    """Raise ValueError that lists the first LISTED tensors that are missing, unknown or of another shape."""
     problems = [f"missing: {name}" for name in wanted if name not in tensors]
     problems += [f"unknown: {name}" for name in tensors if name not in wanted]
     problems += [
@@ -285,6 +290,8 @@ def _check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], orig
         for name, tensor in tensors.items()
         if name in wanted and tensor.shape != wanted[name].shape
     ]
+    if len(problems) > LISTED:
+        problems[LISTED:] = [f"... and {len(problems) - LISTED} more"]
     if problems:
         raise ValueError(f"{origin} does not fit this model:\n  " + "\n  ".join(problems))
 
@@ -294,10 +301,23 @@ def _read_official(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> tup
         contents, origin = path_or_state_dict, "the state dict"
     else:
         contents, origin = _read_checkpoint(Path(path_or_state_dict)), str(path_or_state_dict)
-    if not isinstance(contents, Mapping):
-        raise ValueError(f"{origin} holds a {type(contents).__name__} and not a network's tensors by name")
-    contents = contents.get("state_dict", contents)
+    if isinstance(contents, Mapping):
+        contents = contents.get("state_dict", contents)
+    _check_state_dict(contents, origin)
     return {name.removeprefix("module."): tensor for name, tensor in contents.items()}, origin
+
+
+def _check_state_dict(contents: object, origin: str) -> None:
+    """Raise ValueError unless it is tensors by name."""
+    if isinstance(contents, Mapping) and {"model", "optimiser"} <= contents.keys():
+        raise ValueError(
+            f"{origin} is a checkpoint that `ranet-edu train` goes on from; "
+            "name the weights.safetensors that the run writes beside it when it ends"
+        )
+    if not isinstance(contents, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in contents.items()
+    ):
+        raise ValueError(f"{origin} holds a {type(contents).__name__} and not a network's tensors by name")
 
 
 def _read_checkpoint(path: Path) -> object:

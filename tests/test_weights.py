@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -137,6 +138,21 @@ def test_a_checkpoint_for_another_network(official, lite):
     assert_unchanged(lite, before)
 
 
+def test_of_many_problems_ten_are_listed(official, lite):
+    with pytest.raises(ValueError) as error:
+        load_official(lite, official)
+    first, *listed, last = str(error.value).splitlines()
+    assert first == "the state dict does not fit this model:"
+    assert len(listed) == 10 and re.fullmatch(r"  \.\.\. and \d{3} more", last)
+
+
+@pytest.mark.parametrize("contents", [{0: torch.zeros(3)}, {"epoch": 7}, {"state_dict": [1, 2]}], ids=str)
+def test_a_file_of_something_else_is_named(tmp_path, paper, contents):
+    torch.save(contents, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth holds a (dict|list) and not a network's tensors by name"):
+        load_official(paper, tmp_path / "other.pth")
+
+
 def test_files_that_are_no_checkpoints(tmp_path, paper):
     before = values(paper)
     (tmp_path / "broken.pth").write_bytes(b"PK\x03\x04 not all of it arrived")
@@ -173,6 +189,13 @@ def test_full_precision_round_trip_computes_the_same(tmp_path, lite):
     frame = torch.randn(1, 3, 32, 48)
     with torch.no_grad():
         assert torch.equal(loaded.encode_template(frame), lite.encode_template(frame))
+
+
+@pytest.mark.parametrize("name", ["lite.pth", "lite"])
+def test_weights_are_written_as_safetensors_alone(tmp_path, lite, name):
+    with pytest.raises(ValueError, match=rf"the name is .*{name}; end it in \.safetensors"):
+        save_weights(lite, tmp_path / "new" / name)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("changes", [{}, {"ranking": "none", "template_grid": (5, 9)}, {"correlation": False}], ids=str)

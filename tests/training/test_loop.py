@@ -13,7 +13,7 @@ from tiny_run import SmallestSizeSamples, TinyNet, TinySamples
 from ranet_edu.model import RANet
 from ranet_edu.training.checkpoints import Checkpoints
 from ranet_edu.training.loop import TrainingDiverged, fit
-from ranet_edu.weights import read_metadata
+from ranet_edu.weights import load_official, read_metadata
 
 
 class OnePair(TinySamples):
@@ -51,6 +51,13 @@ def test_one_pair_is_learnt_by_heart(tiny_config, rows):
     fit(config, TinyNet(), OnePair())
     losses = [row["loss"] for row in rows(config.out / "log.csv")]
     assert losses[-1] < losses[0] / 10
+
+
+def test_a_checkpoint_opened_as_weights_says_where_the_weights_are(tiny_config):
+    config = tiny_config(steps=1)
+    fit(config, TinyNet(), TinySamples())
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is a checkpoint .*name the weights\.safetensors"):
+        load_official(TinyNet(), config.out / "checkpoint.pt")
 
 
 def test_a_finished_run_leaves_weights_logs_and_a_figure_and_does_not_start_again(tiny_config, rows):
