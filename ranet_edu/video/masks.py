@@ -195,7 +195,8 @@ def object_masks(labels: np.ndarray, count: int | None = None) -> np.ndarray:
     """
     labels = np.asarray(labels)
     count = int(labels.max(initial=0)) if count is None else count
-    return labels == np.arange(1, count + 1).astype(labels.dtype)[:, None, None]
+    dtype = np.result_type(labels, np.min_scalar_type(count))  # the smallest that holds both is the fastest
+    return labels.astype(dtype, copy=False) == np.arange(1, count + 1, dtype=dtype)[:, None, None]
 
 
 def label_map(masks: np.ndarray) -> np.ndarray:

@@ -238,6 +238,12 @@ def test_object_masks_with_a_count():
     assert object_masks(LABELS).shape == (255, 3, 4)
 
 
+@pytest.mark.parametrize(("dtype", "count"), [(bool, 3), (np.int8, 300), (np.uint8, 300)])
+def test_object_masks_with_a_count_that_the_labels_type_does_not_hold(dtype, count):
+    planes = object_masks(BINARY.astype(dtype), count)
+    assert planes.shape == (count, 3, 4) and np.array_equal(planes[0], BINARY) and not planes[1:].any()
+
+
 def test_label_map_puts_later_objects_on_top_and_refuses_other_arrays():
     planes = np.ones((2, 3, 4), bool)
     assert np.all(label_map(planes) == 2)
