@@ -72,6 +72,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     | file | labels |
     | --- | --- |
     | palette (DAVIS 2017, VOC) | the indices as they are; 255, the void label of VOC, stays 255 |
+    | palette that begins with white, nothing but black and white in use | 0 for black, 1 for white |
     | 1 bit | 0 and 1 |
     | greyscale holding nothing but 0 and 255 (DAVIS 2016) | 0 and 1 |
     | any other 8-bit greyscale | the grey values as they are |
@@ -87,18 +88,20 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         raise FileNotFoundError(f"no mask file at {path}")
     try:
         with Image.open(path) as image:
-            kind, mode, values = image.format, image.mode, np.array(image)
+            kind, mode, values, palette = image.format, image.mode, np.array(image), image.getpalette()
     except (*UNREADABLE, ValueError) as error:
         raise ValueError(f"{path} can't be read as an image ({error}); save the mask as PNG again") from error
     if kind not in LOSSLESS_FORMATS:
         raise ValueError(f"{path} is {kind}, which doesn't keep labels exactly; save the mask as PNG")
-    return _labels_of(values, mode, path)
+    return _labels_of(values, mode, palette, path)
 
 
-def _labels_of(values: np.ndarray, mode: str, path: Path) -> np.ndarray:
+def _labels_of(values: np.ndarray, mode: str, palette: list[int] | None, path: Path) -> np.ndarray:
     """Labels of a decoded image of Pillow's `mode`, after the table of read_mask."""
-    if mode in ("P", "1"):
-        return values.astype(np.uint8, copy=False)
+    if mode == "P":
+        return _white_for_object(values, palette)
+    if mode == "1":
+        return values.astype(np.uint8)
     if mode in ("LA", "RGBA"):
         values = _drop_opaque_alpha(values, path)
     if mode in ("RGB", "RGBA"):
@@ -107,6 +110,19 @@ def _labels_of(values: np.ndarray, mode: str, path: Path) -> np.ndarray:
         raise ValueError(f"{path} is an image of mode {mode}; save the mask as 8-bit greyscale or indexed PNG")
     only_black_and_white = np.all((values == 0) | (values == 255))
     return values // 255 if only_black_and_white else values
+
+
+def _white_for_object(indices: np.ndarray, palette: list[int]) -> np.ndarray:
+    """Indices (H, W) as they are, or, after a palette that begins with white and where no colour but black and white is
+    in use, 1 for white and 0 for black.
+
+    A program that makes a palette of the colours it finds may put either first.
+    """
+    colours = np.reshape(palette, (-1, 3))
+    if indices.max() >= len(colours) or np.any(colours[0] != 255):
+        return indices
+    white, black = (np.all(colours == value, axis=1) for value in (255, 0))
+    return white[indices].astype(np.uint8) if np.all((white | black)[indices]) else indices
 
 
 def _drop_opaque_alpha(values: np.ndarray, path: Path) -> np.ndarray:

@@ -94,6 +94,38 @@ def test_a_small_palette_as_davis_2016_files_have(tmp_path):
     assert np.array_equal(read_mask(tmp_path / "mask.png"), BINARY)
 
 
+BLACK, RED, WHITE = (0, 0, 0), (255, 0, 0), (255, 255, 255)
+
+
+def indexed(folder, indices, *colours):
+    image = Image.fromarray(indices)
+    image.putpalette([value for colour in colours for value in colour])
+    image.save(folder / "mask.png")
+    return folder / "mask.png"
+
+
+def test_white_is_the_object_whichever_colour_the_palette_begins_with(tmp_path):
+    for path in (indexed(tmp_path, BINARY, BLACK, WHITE), indexed(tmp_path, 1 - BINARY, WHITE, BLACK)):
+        assert np.array_equal(read_mask(path), BINARY)
+    assert np.all(read_mask(indexed(tmp_path, BINARY * 0, WHITE, BLACK)) == 1)
+
+
+@pytest.mark.parametrize("colours", [(WHITE, RED, BLACK), (BLACK, RED, WHITE), (BLACK, BLACK, BLACK)])
+def test_other_palettes_do_not_change_the_indices(tmp_path, colours):
+    labels = np.minimum(LABELS, 2)
+    assert np.array_equal(read_mask(indexed(tmp_path, labels, *colours)), labels)
+    assert np.all(read_mask(indexed(tmp_path, labels * 0 + 1, *colours)) == 1)
+
+
+def test_an_indexed_file_that_lost_its_palette_keeps_its_indices(tmp_path):
+    path = indexed(tmp_path, LABELS % 4, WHITE, BLACK, RED, RED)
+    data = path.read_bytes()
+    start = data.index(b"PLTE")
+    size = int.from_bytes(data[start - 4 : start], "big")
+    path.write_bytes(data[: start - 4] + data[start + 8 + size :])
+    assert np.array_equal(read_mask(path), LABELS % 4)
+
+
 def with_alpha(grey, alpha, channels):
     return np.dstack([grey] * channels + [alpha])
 
