@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 LOSSLESS_FORMATS = ("PNG", "BMP", "TIFF")
+GREY_LABELS = 32  # more levels than this, or larger ones beside 255, are no labels of a greyscale mask
 UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for a file that is no image, is cut short, is damaged, or claims to be enormous."""
 
@@ -75,11 +76,11 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     | palette that begins with white, nothing but black and white in use | 0 for black, 1 for white |
     | 1 bit | 0 and 1 |
     | greyscale holding nothing but 0 and 255 (DAVIS 2016) | 0 and 1 |
-    | any other 8-bit greyscale | the grey values as they are |
+    | other 8-bit greyscale, see `check_grey_labels` | the grey values as they are |
     | RGB holding nothing but black and white (what a paint program saves) | 0 and 1 |
 
-    An alpha channel that is opaque everywhere is dropped. Everything else is refused: colours and transparency do
-    not say which label they mean, JPEG and WebP blur the labels at every edge.
+    An alpha channel that is opaque everywhere is dropped. Everything else is refused: colours, transparency and soft
+    edges do not say which label they mean, JPEG and WebP blur the labels at every edge.
 
     Raises FileNotFoundError, or ValueError naming the file and what to do.
     """
@@ -108,8 +109,25 @@ def _labels_of(values: np.ndarray, mode: str, palette: list[int] | None, path: P
         values = _black_and_white(values, path)
     if values.ndim != 2 or values.dtype != np.uint8:
         raise ValueError(f"{path} is an image of mode {mode}; save the mask as 8-bit greyscale or indexed PNG")
-    only_black_and_white = np.all((values == 0) | (values == 255))
-    return values // 255 if only_black_and_white else values
+    if np.all((values == 0) | (values == 255)):
+        return values // 255
+    check_grey_labels(values, path)
+    return values
+
+
+def check_grey_labels(values: np.ndarray, path: str | os.PathLike) -> None:
+    """Raise ValueError where a greyscale mask, uint8 (H, W), holds the shades of soft edges instead of labels.
+
+    Label maps count from 1 on, with void (255) beside at most. Values between GREY_LABELS and 255 are therefore shades
+    where 255 is among them, and where they are many.
+    """
+    levels = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    has_shades = np.any((levels > GREY_LABELS) & (levels < 255))
+    if has_shades and (levels[-1] == 255 or len(levels) > GREY_LABELS):
+        raise ValueError(
+            f"{path} has {len(levels)} grey levels, as a soft or smoothed mask has; make it pure black and white "
+            "(threshold at 128), or save labels 1, 2, ... as indexed PNG"
+        )
 
 
 def _white_for_object(indices: np.ndarray, palette: list[int]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,6 +72,36 @@ def test_all_white_is_one_object_and_all_black_none(tmp_path):
 def test_other_greyscale_is_indices(tmp_path):
     assert np.array_equal(read_mask(saved(tmp_path, LABELS)), LABELS)
     assert np.array_equal(read_mask(saved(tmp_path, BINARY)), BINARY)
+
+
+def test_grey_labels_beside_void(tmp_path):
+    labels = np.append(np.arange(33), 255).astype(np.uint8).reshape(2, 17)
+    assert np.array_equal(read_mask(saved(tmp_path, labels)), labels)
+    few = np.array([[0, 40, 80]], np.uint8)
+    assert np.array_equal(read_mask(saved(tmp_path, few)), few)
+
+
+def soft_ellipse(strongest=255):
+    drawn = cv2.ellipse(np.zeros((48, 64), np.uint8), (32, 24), (20, 12), 0, 0, 360, strongest, -1)
+    return np.array(Image.fromarray(drawn).resize((160, 120), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+@pytest.mark.parametrize(
+    "array", [soft_ellipse(), soft_ellipse(200), np.array([[0, 128, 255]], np.uint8)], ids=["white", "grey", "one rim"]
+)
+def test_soft_edges_are_not_labels(tmp_path, array, mode):
+    """Each shade would be an object, and the object itself, white, void."""
+    path = saved(tmp_path, array, mode)
+    with pytest.raises(ValueError, match=rf"has {len(np.unique(array))} grey levels, .*threshold at 128") as caught:
+        read_mask(path)
+    assert str(path) in str(caught.value)
+
+
+def test_soft_shades_in_an_indexed_file_are_labels(tmp_path):
+    array = soft_ellipse()
+    write_mask(tmp_path / "mask.png", array)
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), array)
 
 
 def test_one_bit(tmp_path):
