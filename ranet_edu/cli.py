@@ -230,10 +230,35 @@ def segment(options: argparse.Namespace) -> None:
             f"{options.mask} is {first_mask.shape[1]} x {first_mask.shape[0]}, but the frames of {options.video} are "
             f"{source.size[1]} x {source.size[0]}: draw the mask on the first frame at its own size"
         )
+    for out in options.out:
+        check_out(out, source, options.mask)
     segmenter = build_segmenter(options)
     results = _with_progress(_pairs(segmenter, source, first_mask), source.count)
     write_results(results, source, options.out)
     print("wrote " + " and ".join(str(out) for out in options.out))
+
+
+def check_out(out: Path, source: FrameSource, mask: Path) -> None:
+    """Raises ValueError for an output of `segment` that would replace the video, its frames or the first mask."""
+    if any(out.exists() and out.samefile(path) for path in (source.path, mask)):
+        raise ValueError(f"--out {out} is the input itself; name another folder or file")
+    if out.is_dir():
+        mask = mask.resolve()
+        if out.samefile(mask.parent) and mask.name in mask_files(source):
+            raise ValueError(f"--out {out} would replace the mask {mask.name} in it; name another folder")
+
+
+def mask_files(source: FrameSource) -> set[str]:
+    """Names that the masks of all frames can get; for a video these may be a few more than it has frames."""
+    from ranet_edu.video.frames import count_packets
+
+    count = len(source.names) if source.names else count_packets(source.path)
+    return {mask_file(source, index) for index in range(count)}
+
+
+def mask_file(source: FrameSource, index: int) -> str:
+    """Name of a frame's mask: that of its image, or its number in the video."""
+    return f"{source.names[index]}.png" if source.names else f"{index:05d}.png"
 
 
 def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: FrameSource, outs: list[Path]) -> None:
@@ -246,7 +271,7 @@ def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: Fram
 
     def write(name: str, frame: np.ndarray, labels: np.ndarray) -> None:
         for folder in folders:
-            write_mask(folder / f"{name}.png", labels)
+            write_mask(folder / name, labels)
         painted = overlay(frame, labels) if videos else None
         for video in videos:
             video.write(painted)
@@ -256,7 +281,7 @@ def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: Fram
         folders = [out for out in outs if out.suffix.lower() != ".mp4"]
         later = stack.enter_context(write_behind())
         for index, (frame, labels) in enumerate(results):
-            later(write, source.names[index] if source.names else f"{index:05d}", frame, labels)
+            later(write, mask_file(source, index), frame, labels)
 
 
 def evaluate(options: argparse.Namespace) -> None:

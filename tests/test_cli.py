@@ -14,6 +14,7 @@ from ranet_edu import cli
 from ranet_edu.datasets import download
 from ranet_edu.datasets.davis import DavisDataset
 from ranet_edu.model import RANet
+from ranet_edu.video.frames import VideoWriter
 from ranet_edu.video.masks import read_mask, write_mask
 from ranet_edu.weights import fingerprint, read_metadata, save_weights
 
@@ -79,6 +80,40 @@ def test_segment_names_a_mask_of_another_size_and_writes_nothing(davis, tmp_path
     message = capsys.readouterr().err
     assert "small.png is 85 x 48" in message and "854 x 480" in message and "Traceback" not in message
     assert not out.exists()
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Three frames in `frames` and in `clip.mp4`, the first one's mask in `masks/00000.png`, and no model to load."""
+    write_mask(tmp_path / "masks" / "00000.png", np.eye(16, 24, dtype=np.uint8))
+    (tmp_path / "frames").mkdir()
+    with VideoWriter(tmp_path / "clip.mp4", 25) as video:
+        for index in range(3):
+            frame = np.full((16, 24, 3), 40 * index, np.uint8)
+            Image.fromarray(frame).save(tmp_path / "frames" / f"{index:05d}.png")
+            video.write(frame)
+    return tmp_path
+
+
+def refused(folder, capsys, *out, video="clip.mp4", mask="masks/00000.png"):
+    """What `segment` says where it refuses before it looks for the weights; no file may be changed or new."""
+    files = contents(folder)
+    arguments = ("segment", folder / video, "--mask", folder / mask, "--out", *(folder / name for name in out))
+    assert run(*arguments, "--weights", "none.pth") == 1
+    assert contents(folder) == files
+    return capsys.readouterr().err
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_segment_never_replaces_its_input(small, capsys):
+    (small / "link").symlink_to("frames")
+    for video, out in (("frames", "frames"), ("frames", "link"), ("clip.mp4", "clip.mp4")):
+        assert f"{out} is the input itself; name another" in refused(small, capsys, "other", out, video=video)
+    for video in ("frames", "clip.mp4"):
+        assert "masks would replace the mask 00000.png" in refused(small, capsys, "masks", video=video)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

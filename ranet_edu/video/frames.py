@@ -183,9 +183,12 @@ def count_frames(source: FrameSource) -> int:
 
     The whole file is read for that, but nothing decoded: a second or so per gigabyte.
     """
-    if source.count is not None:
-        return source.count
-    with _opened(source.path) as container:
+    return count_packets(source.path) if source.count is None else source.count
+
+
+def count_packets(video: Path) -> int:
+    """How many packets the stream of a video file has: in most containers one for each frame, in none fewer."""
+    with _opened(video) as container:
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
