@@ -72,9 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, help="a video file (MP4, MOV, AVI, WebM, GIF) or a folder of images")
     parser.add_argument("--mask", type=Path, required=True, help="PNG of the first frame: indexed labels, or 0 and 255")
-    parser.add_argument(
-        "--out", type=Path, nargs="+", required=True, help="a folder for masks (indexed PNG), an .mp4 to watch, or both"
-    )
+    text = "a folder for masks (indexed PNG; one with other PNG files is refused), an .mp4 to watch, or both"
+    parser.add_argument("--out", type=Path, nargs="+", required=True, help=text)
     _add_segmenter(parser)
     parser.set_defaults(run=segment)
 
@@ -239,13 +238,18 @@ def segment(options: argparse.Namespace) -> None:
 
 
 def check_out(out: Path, source: FrameSource, mask: Path) -> None:
-    """Raises ValueError for an output of `segment` that would replace the video, its frames or the first mask."""
+    """Raises ValueError for an output of `segment` that would replace the video, its frames or the first mask, or mix
+    with other masks."""
     if any(out.exists() and out.samefile(path) for path in (source.path, mask)):
         raise ValueError(f"--out {out} is the input itself; name another folder or file")
-    if out.is_dir():
-        mask = mask.resolve()
-        if out.samefile(mask.parent) and mask.name in mask_files(source):
-            raise ValueError(f"--out {out} would replace the mask {mask.name} in it; name another folder")
+    there = {path.name for path in out.glob("[!.]*.[pP][nN][gG]")}
+    if not there:
+        return
+    ours, mask = mask_files(source), mask.resolve()
+    if out.samefile(mask.parent) and mask.name in ours:
+        raise ValueError(f"--out {out} would replace the mask {mask.name} in it; name another folder")
+    if others := sorted(there - ours):
+        raise ValueError(f"{out} holds {others[0]}, which would stay among the new masks: choose another folder")
 
 
 def mask_files(source: FrameSource) -> set[str]:

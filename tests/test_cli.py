@@ -116,6 +116,23 @@ def test_segment_never_replaces_its_input(small, capsys):
         assert "masks would replace the mask 00000.png" in refused(small, capsys, "masks", video=video)
 
 
+def test_segment_does_not_mix_its_masks_with_others(small, capsys):
+    for name in ("00003.png", "photo.PNG"):
+        write_mask(small / "earlier" / "00000.png", np.eye(16, 24, dtype=np.uint8))
+        (small / "earlier" / name).write_bytes(b"of a longer video")
+        for video in ("frames", "clip.mp4"):
+            assert f"earlier holds {name}, which would stay" in refused(small, capsys, "earlier", video=video)
+        (small / "earlier" / name).unlink()
+
+
+@pytest.mark.parametrize("video", ["frames", "clip.mp4"])
+def test_segment_replaces_the_masks_of_an_earlier_run(small, video):
+    command = ("segment", small / video, "--mask", small / "masks" / "00000.png", "--out", small / "again")
+    for _ in range(2):
+        assert run(*command, "--weights", "matching", "--canvas", 32, 48, "--device", "cpu") == 0
+        assert sorted(path.name for path in (small / "again").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_segment_that_has_to_stop_leaves_whole_files_and_says_which_failed(davis, tmp_path, monkeypatch, capsys, error):
     frames, annotations = paths(davis)
