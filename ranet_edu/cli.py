@@ -229,6 +229,8 @@ def segment(options: argparse.Namespace) -> None:
             f"{options.mask} is {first_mask.shape[1]} x {first_mask.shape[0]}, but the frames of {options.video} are "
             f"{source.size[1]} x {source.size[0]}: draw the mask on the first frame at its own size"
         )
+    if not first_mask.any():
+        raise ValueError(f"{options.mask} shows no object: paint it white, or with labels 1, 2, ...")
     for out in options.out:
         check_out(out, source, options.mask)
     segmenter = build_segmenter(options)

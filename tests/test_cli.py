@@ -116,6 +116,11 @@ def test_segment_never_replaces_its_input(small, capsys):
         assert "masks would replace the mask 00000.png" in refused(small, capsys, "masks", video=video)
 
 
+def test_segment_names_a_mask_without_an_object(small, capsys):
+    write_mask(small / "empty.png", np.zeros((16, 24), np.uint8))
+    assert "empty.png shows no object: paint it white" in refused(small, capsys, "new", mask="empty.png")
+
+
 def test_segment_does_not_mix_its_masks_with_others(small, capsys):
     for name in ("00003.png", "photo.PNG"):
         write_mask(small / "earlier" / "00000.png", np.eye(16, 24, dtype=np.uint8))
