@@ -240,14 +240,23 @@ def segment(options: argparse.Namespace) -> None:
 
 
 def check_out(out: Path, source: FrameSource, mask: Path) -> None:
-    """Raises ValueError for an output of `segment` that would replace the video, its frames or the first mask, or mix
-    with other masks."""
+    """Raises ValueError for an output of `segment` that is an input, or called like a file that is not written."""
+    from ranet_edu.video.frames import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
     if any(out.exists() and out.samefile(path) for path in (source.path, mask)):
         raise ValueError(f"--out {out} is the input itself; name another folder or file")
+    suffix = out.suffix.lower()
+    if suffix in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) and suffix != ".mp4" and not out.is_dir():
+        raise ValueError(f"--out {out}: videos are written as .mp4, masks into a folder; name one of these")
+    check_folder(out, source, mask.resolve())
+
+
+def check_folder(out: Path, source: FrameSource, mask: Path) -> None:
+    """Raises ValueError where a folder holds the first mask under a name that is written, or masks of other frames."""
     there = {path.name for path in out.glob("[!.]*.[pP][nN][gG]")}
     if not there:
         return
-    ours, mask = mask_files(source), mask.resolve()
+    ours = mask_files(source)
     if out.samefile(mask.parent) and mask.name in ours:
         raise ValueError(f"--out {out} would replace the mask {mask.name} in it; name another folder")
     if others := sorted(there - ours):

@@ -121,6 +121,11 @@ def test_segment_names_a_mask_without_an_object(small, capsys):
     assert "empty.png shows no object: paint it white" in refused(small, capsys, "new", mask="empty.png")
 
 
+@pytest.mark.parametrize("name", ["film.avi", "film.WEBM", "m2.png"])
+def test_segment_makes_no_folder_that_is_called_like_a_file(small, capsys, name):
+    assert f"{name}: videos are written as .mp4, masks into a folder" in refused(small, capsys, name)
+
+
 def test_segment_does_not_mix_its_masks_with_others(small, capsys):
     for name in ("00003.png", "photo.PNG"):
         write_mask(small / "earlier" / "00000.png", np.eye(16, 24, dtype=np.uint8))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import av
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ogv", ".flv", ".wmv")
 FOLDER_FPS = 24.0
 """Frames per second of a folder of images, which can't say: the rate of DAVIS."""
 
