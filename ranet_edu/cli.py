@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s video --mask MASK --out OUT [OUT ...] [options]    (the video first: --out takes all names)"
     parser.add_argument("video", type=Path, help="a video file (MP4, MOV, AVI, WebM, GIF) or a folder of images")
     parser.add_argument("--mask", type=Path, required=True, help="PNG of the first frame: indexed labels, or 0 and 255")
     text = "a folder for masks (indexed PNG; one with other PNG files is refused), an .mp4 to watch, or both"

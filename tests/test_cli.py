@@ -243,6 +243,13 @@ def test_an_unknown_command_is_explained(capsys):
     assert stop.value.code == 2 and "segment" in capsys.readouterr().err
 
 
+def test_segment_says_that_the_video_comes_first(capsys):
+    with pytest.raises(SystemExit):
+        run("segment", "--mask", "first.png", "--out", "masks", "clip.mp4")
+    usage, problem = capsys.readouterr().err.splitlines()
+    assert "segment video --mask" in usage and "the video first" in usage and problem.endswith("required: video")
+
+
 def test_pairs_keep_frames_beside_their_masks():
     """Also where masks come one frame late, as on a GPU."""
 
