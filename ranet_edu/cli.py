@@ -39,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ranet-edu {options.command}: stopped", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not loaded for its name alone
+            raise
+        hint = "smaller frames (--canvas, --size) and --precision bfloat16 need less"
+        print(f"ranet-edu {options.command}: {str(error).partition('. ')[0]}: {hint}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -69,8 +75,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse, which names the option where it is none."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def _add_segment(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s video --mask MASK --out OUT [OUT ...] [options]    (the video first: --out takes all names)"
+    parser.usage = "%(prog)s video --mask MASK --out OUT [OUT ...] [options]   (video first: --out takes all names)"
     parser.add_argument("video", type=Path, help="a video file (MP4, MOV, AVI, WebM, GIF) or a folder of images")
     parser.add_argument("--mask", type=Path, required=True, help="PNG of the first frame: indexed labels, or 0 and 255")
     text = "a folder for masks (indexed PNG; one with other PNG files is refused), an .mp4 to watch, or both"
@@ -97,7 +110,7 @@ def _add_online(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=0, help="only this many first frames of each sequence, 0 for all")
     parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
     parser.add_argument("--device", help=DEVICE_HELP)
-    parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help=CANVAS_HELP)
+    parser.add_argument("--canvas", type=positive, nargs=2, metavar=("H", "W"), help=CANVAS_HELP)
     parser.set_defaults(run=measure_online)
 
 
@@ -110,7 +123,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
 def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
     parser.add_argument("--device", help=DEVICE_HELP)
-    parser.add_argument("--canvas", type=int, nargs=2, metavar=("H", "W"), help=CANVAS_HELP)
+    parser.add_argument("--canvas", type=positive, nargs=2, metavar=("H", "W"), help=CANVAS_HELP)
     for name in ("template", "frame"):
         text = f"crop the {name} around the objects (default: what the model does better with)"
         parser.add_argument(f"--{name}-crop", action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -154,7 +167,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("source", type=Path, nargs="+", help="as --data of ranet-edu train: a DAVIS folder, further "
                        "videos, stills (images/ and masks/) and cut-outs (transparent pictures)")
     sheet.add_argument("--out", type=Path, required=True, help="a PNG")
-    sheet.add_argument("--count", type=int, default=8)
+    sheet.add_argument("--count", type=positive, default=8)
     sheet.add_argument("--split", default="train")
     sheet.add_argument("--seed", type=int, default=0)
     sheet.set_defaults(run=draw_sheet)
@@ -165,8 +178,9 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     export = actions.add_parser("export", help="write the network as an ONNX file, and check it with onnxruntime")
     export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write, ending in .onnx")
     export.add_argument("--weights", default="default", help="default, minitrain, or a .safetensors or .pth file")
-    export.add_argument("--objects", type=int, default=1, metavar="N", help="how many objects it segments (1)")
-    export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of its frames (default: the model's)")
+    export.add_argument("--objects", type=positive, default=1, metavar="N", help="how many objects it segments (1)")
+    text = "of its frames (default: the model's)"
+    export.add_argument("--size", type=positive, nargs=2, metavar=("H", "W"), help=text)
     export.set_defaults(run=export_weights)
     average = actions.add_parser("average", help="write the mean of several files of one network's weights")
     average.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".safetensors files")
@@ -199,14 +213,14 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder: gets speed.csv and two pictures")
     parser.add_argument("--preset", nargs="+", choices=("lite", "paper"), help="default: both")
     parser.add_argument("--size", nargs="+", choices=("240p", "480p"), help="default: both (paper: 480p only)")
-    parser.add_argument("--objects", nargs="+", type=int, metavar="N", help="default: 1 2 4")
+    parser.add_argument("--objects", nargs="+", type=positive, metavar="N", help="default: 1 2 4")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="ways to run ours; default: all that there are")
     parser.add_argument(
         "--repeats", type=int, default=7, metavar="N", help="calls of which a median is taken (7; 0: only videos)"
     )
     parser.add_argument("--video-frames", type=int, default=10, metavar="N", help="of a whole video (10; 0: none)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
-    parser.add_argument("--threads", type=int, metavar="N", help="of a CPU; default: what PyTorch takes")
+    parser.add_argument("--threads", type=positive, metavar="N", help="of a CPU; default: what PyTorch takes")
     parser.add_argument("--quick", action="store_true", help="the lite preset, one object, 240p, three calls, no video")
     parser.set_defaults(run=benchmark)
 
@@ -334,7 +348,8 @@ def measure_online(options: argparse.Namespace) -> None:
     from ranet_edu.video.segmenter import VideoSegmenter
     from ranet_edu.weights import fingerprint, open_model
 
-    model = open_model(options.weights).to(options.device or default_device())
+    device = open_device(options.device)
+    model = open_model(options.weights).to(device)
     points = measure_curves(
         VideoSegmenter(model, canvas=options.canvas),
         DavisDataset(options.davis, options.year, options.split),
@@ -468,7 +483,7 @@ def benchmark(options: argparse.Namespace) -> None:
     rows = speed.run(
         cases,
         options.out,
-        options.device or default_device(),
+        open_device(options.device),
         variants=options.variants,
         repeats=min(options.repeats, 3) if options.quick else options.repeats,
         threads=options.threads,
@@ -489,6 +504,7 @@ def demo(options: argparse.Namespace) -> None:
     """`ranet-edu demo`: serve the page on this machine until Ctrl-C."""
     import signal
 
+    device = open_device(options.device)
     try:
         from ranet_edu.show.demo import NETWORK_THREAD, serving
     except ModuleNotFoundError as error:
@@ -500,17 +516,22 @@ def demo(options: argparse.Namespace) -> None:
     if not isinstance(model, RANet):
         raise ValueError(f"the demo looks inside a RANet, and {options.weights} is a {type(model).__name__}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that uploads are removed then, too
-    with serving(model.to(options.device), server_port=options.port, inbrowser=options.browser) as page:
+    with serving(model.to(device), server_port=options.port, inbrowser=options.browser) as page:
         print(f"The demo is at {page.local_url} and ends with Ctrl-C; uploads and results are removed then.")
         page.block_thread()
 
 
-def default_device() -> torch.device | str:
-    """The accelerator if there is one."""
+def open_device(name: str | None) -> torch.device:
+    """The device of that name, by default the accelerator if there is one. Raises ValueError where it can't be used."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or "cpu"
+    chosen = name or accelerator or "cpu"
+    try:
+        return torch.zeros(1, device=chosen).device
+    except (RuntimeError, AssertionError, ModuleNotFoundError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(f"--device {chosen} can't be used here ({reason}); try cpu") from error
 
 
 def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegmenter:
@@ -518,7 +539,8 @@ def build_segmenter(options: argparse.Namespace) -> VideoSegmenter | OnlineSegme
     from ranet_edu.video.segmenter import VideoSegmenter
     from ranet_edu.weights import open_model
 
-    model = open_model(options.weights).to(options.device or default_device())
+    device = open_device(options.device)
+    model = open_model(options.weights).to(device)
     segmenter = VideoSegmenter(
         model,
         template_crop=options.template_crop,

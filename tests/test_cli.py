@@ -8,6 +8,7 @@ import sys
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ranet_edu import cli
@@ -243,11 +244,56 @@ def test_an_unknown_command_is_explained(capsys):
     assert stop.value.code == 2 and "segment" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("segment", "clip.mp4", "--mask", "first.png", "--out", "masks", "--canvas", "0", "0"),
+        ("evaluate", "--davis", "DAVIS", "--canvas", "-64", "96"),
+        ("benchmark", "--out", "speed", "--threads", "0"),
+        ("benchmark", "--out", "speed", "--objects", "1", "0"),
+        ("weights", "export", "--onnx", "x.onnx", "--size", "64", "0"),
+        ("data", "sheet", "DAVIS", "--out", "sheet.png", "--count", "few"),
+    ],
+)
+def test_sizes_and_counts_are_whole_numbers_from_1_on(command, capsys):
+    with pytest.raises(SystemExit):
+        run(*command)
+    problem = capsys.readouterr().err.splitlines()[-1]
+    assert "argument --" in problem and "is not a whole number from 1 on" in problem
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("segment", "clip.mp4", "--mask", "masks/00000.png", "--out", "new"),
+        ("benchmark", "--quick", "--out", "speed"),
+        ("demo", "--no-browser"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(small, capsys, command, monkeypatch):
+    monkeypatch.chdir(small)
+    for device in ("gpu", "cuda:99"):
+        assert run(*command, "--device", device) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"--device {device} can't be used here" in line and line.endswith("try cpu")
+    assert not (small / "new").exists() and not (small / "speed").exists()
+
+
+def test_memory_that_is_full_is_one_line_with_a_hint(small, capsys, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(cli, "build_segmenter", full)
+    assert run("segment", small / "frames", "--mask", small / "masks" / "00000.png", "--out", small / "new") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "segment: CUDA out of memory: smaller frames (--canvas" in line
+
+
 def test_segment_says_that_the_video_comes_first(capsys):
     with pytest.raises(SystemExit):
         run("segment", "--mask", "first.png", "--out", "masks", "clip.mp4")
     usage, problem = capsys.readouterr().err.splitlines()
-    assert "segment video --mask" in usage and "the video first" in usage and problem.endswith("required: video")
+    assert "segment video --mask" in usage and "video first" in usage and problem.endswith("required: video")
 
 
 def test_pairs_keep_frames_beside_their_masks():
