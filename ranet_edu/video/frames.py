@@ -198,7 +198,8 @@ def _opened(path: Path) -> av.container.InputContainer:
     import av
 
     try:
-        container = av.open(str(path), options={"format_whitelist": ",".join(VIDEO_FORMATS)})
+        # absolute, because FFmpeg takes what stands before a colon for a protocol: 12:30.mp4
+        container = av.open(str(path.absolute()), options={"format_whitelist": ",".join(VIDEO_FORMATS)})
     except PermissionError:
         raise  # it says which file may not be read
     except (av.FFmpegError, UnicodeError) as error:
@@ -285,7 +286,7 @@ class VideoWriter:
         from av.video.reformatter import ColorRange, Colorspace
 
         self._shape = shape
-        container = av.open(str(self._temporary), "w", options={"movflags": "+faststart"})
+        container = av.open(str(self._temporary.absolute()), "w", options={"movflags": "+faststart"})
         self._container = self._stack.enter_context(container)
         self._stream = container.add_stream("libx264", self.rate, options={"crf": str(self.quality), "preset": "fast"})
         self._stream.height, self._stream.width = (side + side % 2 for side in shape[:2])

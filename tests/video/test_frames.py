@@ -126,6 +126,13 @@ def test_the_file_appears_only_when_it_is_whole(tmp_path):
     assert [item.name for item in (tmp_path / "new").iterdir()] == ["clip.mp4"]
 
 
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_clip("12:30.mp4", clip(3))
+    assert len(list(open_frames(path))) == count_frames(open_frames(path)) == 3
+    assert [item.name for item in tmp_path.iterdir()] == ["12:30.mp4"]
+
+
 @pytest.mark.parametrize(
     ("frames", "words"),
     [
