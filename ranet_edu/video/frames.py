@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -238,7 +238,8 @@ class VideoWriter:
     `fps`: frames per second. `quality`: x264's CRF, 0 (lossless) ... 51, about 6 more halve the size.
 
     Raises ValueError for a name that does not end in .mp4, for frames that are not uint8 (H, W, 3) of one size, and
-    where no frame was written.
+    where no frame was written; OSError that names the file where it can't be written, when the block begins if it is
+    known then.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float, quality: int = 20) -> None:
@@ -249,20 +250,33 @@ class VideoWriter:
         self.path, self.quality = Path(path), quality
         self.rate = Fraction(fps).limit_denominator(1001)
         self._stream: av.VideoStream | None = None
-        self._stack = ExitStack()
 
     def __enter__(self) -> VideoWriter:
-        self._temporary = self._stack.enter_context(atomic_path(self.path))
+        with self._errors_named(), ExitStack() as stack:
+            if self.path.is_dir():
+                raise IsADirectoryError("there is a folder of that name")
+            self._temporary = stack.enter_context(atomic_path(self.path))
+            self._temporary.touch()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error_info: object) -> None:
         if error_info[0] is not None:
-            self._stack.__exit__(*error_info)
+            with self._errors_named():
+                self._stack.__exit__(*error_info)
             return
-        with self._stack:
+        with self._errors_named(), self._stack:
             if self._stream is None:
                 raise ValueError(f"no frame was written, so there is no video for {self.path}")
             self._container.mux(self._stream.encode())
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """The system's errors, with the video's name instead of that of the unfinished file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{self.path} can't be written: {error.strerror or error}") from error
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, uint8 RGB (H, W, 3)."""
@@ -271,14 +285,16 @@ class VideoWriter:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
             raise ValueError(f"a frame must be uint8 (H, W, 3), not {frame.dtype} {frame.shape}")
         if self._stream is None:
-            self._start(frame.shape)
+            with self._errors_named():
+                self._start(frame.shape)
         if frame.shape != self._shape:
             raise ValueError(f"all frames must have the first one's shape {self._shape}, not {frame.shape}")
         height, width = frame.shape[:2]
         even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-        self._container.mux(self._stream.encode(picture))
+        with self._errors_named():
+            self._container.mux(self._stream.encode(picture))
 
     def _start(self, shape: tuple[int, ...]) -> None:
         """Open the file once the first frame tells its size. Colours are marked as BT.709, as players assume for HD."""

@@ -148,6 +148,30 @@ def test_frames_that_are_no_video_are_refused(tmp_path, frames, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_can_not_be_written_is_named_before_the_first_frame(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "folder.mp4").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for name, reason in (("file/clip.mp4", "File exists"), ("folder.mp4", "there is a folder of that name")):
+        with pytest.raises(OSError, match=rf"{name} can't be written: {reason}"):
+            VideoWriter(tmp_path / name, 25).__enter__()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """Stands for it: a limit on the size of files."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    frames = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"clip\.mp4 can't be written: File too large"):
+            write_clip(tmp_path / "clip.mp4", frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 def test_writer_arguments():
     with pytest.raises(ValueError, match=r"clip\.avi.*\.mp4"):
         VideoWriter("clip.avi", 25)
