@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,9 +249,7 @@ def segment(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.mask} shows no object: paint it white, or with labels 1, 2, ...")
     for out in options.out:
         check_out(out, source, options.mask)
-    segmenter = build_segmenter(options)
-    results = _with_progress(_pairs(segmenter, source, first_mask), source.count)
-    write_results(results, source, options.out)
+    write_results(_results(options, source, first_mask), source, options.out)
     print("wrote " + " and ".join(str(out) for out in options.out))
 
 
@@ -292,9 +291,10 @@ def mask_file(source: FrameSource, index: int) -> str:
 
 
 def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: FrameSource, outs: list[Path]) -> None:
-    """Write (frame, label map) pairs to each of `outs`: an overlay where it ends in .mp4, else a folder of masks."""
-    from contextlib import ExitStack
+    """Write (frame, label map) pairs to each of `outs`: an overlay where it ends in .mp4, else a folder of masks.
 
+    Before it asks for the first pair it makes sure, as far as it can, that `outs` can be written: OSError where not.
+    """
     from ranet_edu.video.beside import write_behind
     from ranet_edu.video.frames import VideoWriter
     from ranet_edu.video.masks import overlay, write_mask
@@ -308,10 +308,30 @@ def write_results(results: Iterator[tuple[np.ndarray, np.ndarray]], source: Fram
 
     with ExitStack() as stack:
         videos = [stack.enter_context(VideoWriter(out, source.fps)) for out in outs if out.suffix.lower() == ".mp4"]
-        folders = [out for out in outs if out.suffix.lower() != ".mp4"]
+        folders = [stack.enter_context(masks_folder(out)) for out in outs if out.suffix.lower() != ".mp4"]
         later = stack.enter_context(write_behind())
         for index, (frame, labels) in enumerate(results):
             later(write, mask_file(source, index), frame, labels)
+
+
+@contextmanager
+def masks_folder(path: Path) -> Iterator[Path]:
+    """The folder, made where it is missing, and removed again if nothing comes into it. Raises OSError that names it
+    where no file can be made in it."""
+    from tempfile import TemporaryFile
+
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise OSError(f"no masks can be written into {path}: {error.strerror}") from error
+    try:
+        yield path
+    finally:
+        if made:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -563,6 +583,13 @@ def _with_online_learning(segmenter: VideoSegmenter, options: argparse.Namespace
     from ranet_edu.training.online import OnlineSegmenter
 
     return OnlineSegmenter(segmenter, iterations, seconds, rate, progress=True)
+
+
+def _results(
+    options: argparse.Namespace, source: FrameSource, first_mask: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames and label maps as `segment` wants them; the model is loaded when the first pair is asked for."""
+    yield from _with_progress(_pairs(build_segmenter(options), source, first_mask), source.count)
 
 
 def _pairs(

@@ -127,6 +127,13 @@ def test_segment_makes_no_folder_that_is_called_like_a_file(small, capsys, name)
     assert f"{name}: videos are written as .mp4, masks into a folder" in refused(small, capsys, name)
 
 
+@pytest.mark.parametrize("name", ["file", "file/masks", "file/film.mp4"])
+def test_segment_names_what_can_not_be_written_before_it_loads_the_model(small, capsys, name):
+    (small / "file").write_text("no folder")
+    message = refused(small, capsys, name)
+    assert f"{name} can't be written: " in message or f"no masks can be written into {small / name}: " in message
+
+
 def test_segment_does_not_mix_its_masks_with_others(small, capsys):
     for name in ("00003.png", "photo.PNG"):
         write_mask(small / "earlier" / "00000.png", np.eye(16, 24, dtype=np.uint8))
