@@ -134,6 +134,18 @@ def test_segment_names_what_can_not_be_written_before_it_loads_the_model(small, 
     assert f"{name} can't be written: " in message or f"no masks can be written into {small / name}: " in message
 
 
+def test_segment_warns_of_a_video_that_is_cut_off(small, capsys):
+    with av.open(str(small / "clip.mp4")) as container:
+        last = max(entry.pos for entry in container.streams.video[0].index_entries)
+    (small / "cut.mp4").write_bytes((small / "clip.mp4").read_bytes()[:last])
+    for video, count in (("clip.mp4", 3), ("cut.mp4", 2)):
+        command = ("segment", small / video, "--mask", small / "masks" / "00000.png", "--out", small / video[:-4])
+        assert run(*command, "--weights", "matching", "--canvas", 32, 48, "--device", "cpu") == 0
+        assert len(list((small / video[:-4]).iterdir())) == count
+        warned = "warning: " in capsys.readouterr().err
+        assert warned == (video == "cut.mp4")
+
+
 def test_segment_does_not_mix_its_masks_with_others(small, capsys):
     for name in ("00003.png", "photo.PNG"):
         write_mask(small / "earlier" / "00000.png", np.eye(16, 24, dtype=np.uint8))

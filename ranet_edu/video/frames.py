@@ -193,6 +193,19 @@ def count_packets(video: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
+def missing_frames(source: FrameSource) -> int:
+    """How many frames a video's index names that lie beyond the end of its file: half a download has such.
+
+    Only an index before the frames (MP4, MOV) tells; 0 for other files. `count` doesn't: it also counts frames that an
+    edit list hides, and in AVI those that stand for a pause.
+    """
+    if source.names:
+        return 0
+    size = source.path.stat().st_size
+    with _opened(source.path) as container:
+        return sum(entry.pos + entry.size > size for entry in container.streams.video[0].index_entries)
+
+
 def _opened(path: Path) -> av.container.InputContainer:
     """The container of a video file that has a picture, or ValueError."""
     import av

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranet_edu.video.frames import FOLDER_FPS, VideoWriter, count_frames, open_frames, read_image
+from ranet_edu.video.frames import FOLDER_FPS, VideoWriter, count_frames, missing_frames, open_frames, read_image
 
 
 def clip(count=12, size=(48, 64)):
@@ -207,6 +207,36 @@ def test_frames_are_counted_whatever_the_file_says(tmp_path, name, codec):
     assert source.count == (12 if name == "clip.mp4" else None)
     assert count_frames(source) == 12
     assert count_frames(open_frames(write_folder(tmp_path / "frames", ["a.png", "b.png"]))) == 2
+
+
+def test_frames_that_a_cut_off_file_lacks_are_counted(tmp_path):
+    data = write_clip(tmp_path / "whole.mp4", clip()).read_bytes()
+    with av.open(str(tmp_path / "whole.mp4")) as container:
+        places = [entry.pos for entry in container.streams.video[0].index_entries]
+    for name, end, missing in (("cut.mp4", places[7], 5), ("torn.mp4", places[7] + 1, 5), ("rest.mp4", places[-1], 1)):
+        (tmp_path / name).write_bytes(data[:end])
+        assert missing_frames(open_frames(tmp_path / name)) == missing
+
+
+def test_good_files_lack_no_frames(tmp_path):
+    times = [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23]
+    names = {"clip.mp4": "libx264", "clip.mov": "mpeg4", "clip.avi": "mpeg4", "clip.webm": "libvpx-vp9"}
+    paths = [encode(tmp_path / name, clip(), codec, "yuv420p", times=times) for name, codec in names.items()]
+    paths += [trimmed(tmp_path / "clip.mp4", tmp_path / "trimmed.mp4"), write_folder(tmp_path / "frames", ["a.png"])]
+    assert [missing_frames(open_frames(path)) for path in paths] == [0] * len(paths)
+    assert open_frames(tmp_path / "trimmed.mp4").count > len(list(open_frames(tmp_path / "trimmed.mp4")))
+
+
+def trimmed(path, out):
+    """A copy whose edit list hides what lies before its time 0, the first three frames."""
+    with av.open(str(path)) as source, av.open(str(out), "w", options={"avoid_negative_ts": "disabled"}) as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.dts = (time - round(3 / 25 / packet.time_base) for time in (packet.pts, packet.dts))
+                packet.stream = stream
+                copy.mux(packet)
+    return out
 
 
 def test_a_video_larger_than_allowed_is_refused_undecoded(tmp_path, monkeypatch):
