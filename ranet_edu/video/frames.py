@@ -38,11 +38,12 @@ class FrameSource(ABC):
 
     Attributes:
         path: the video file or the folder.
-        size: (height, width) of every frame, as shown, that is after rotation.
+        size: (height, width) of every frame after rotation. Its pixels are taken for square: a video that players
+            stretch by its pixel aspect ratio (DV, DVDs) comes unstretched, and so must its mask be.
         fps: frames per second. Where the rate varies (phones, screen recordings) it is the average; the frames come
             as they are stored, none dropped or doubled.
-        count: number of frames, None where the file doesn't say (WebM, GIF). A damaged or trimmed video may hold
-            another number than its header states: for a progress bar, not for an array's length.
+        count: number of frames, None where the file doesn't say (WebM, GIF). A damaged, trimmed or fragmented video
+            may hold another number than its header states: for a progress bar, not for an array's length.
         names: the images' names without suffix for a folder, None for a video.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import weakref
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -268,6 +269,19 @@ def test_a_phone_held_upright_gives_upright_frames(tmp_path, rotation):
     upright = [np.rot90(frame, rotation // 90) for frame in frames]
     assert source.size == upright[0].shape[:2]
     assert np.abs(np.array(list(source), int) - np.array(upright)).mean() < 6
+
+
+def test_frames_are_not_stretched_by_their_pixel_aspect(tmp_path):
+    with av.open(str(tmp_path / "tape.mp4"), "w") as container:
+        stream = container.add_stream("libx264", 25)
+        stream.height, stream.width, stream.codec_context.sample_aspect_ratio = 48, 64, Fraction(2)
+        for frame in clip(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(tmp_path / "tape.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == 2
+    source = open_frames(tmp_path / "tape.mp4")
+    assert source.size == next(iter(source)).shape[:2] == (48, 64)
 
 
 def test_fps_of_a_variable_rate_is_the_average_and_no_frame_is_lost(tmp_path):
