@@ -226,7 +226,8 @@ class VideoSegmenter:
 
     def _to_device(self, frame: np.ndarray) -> Tensor:
         """uint8 (H, W, 3) -> float (3, h, w) in [0, 1], shrunk by a whole factor where it is far above the canvas."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device, non_blocking=True)
+        writable = np.require(frame, requirements=("C", "W"))  # PyTorch warns of others, such as Pillow's
+        pixels = torch.from_numpy(writable).to(self.device, non_blocking=True)
         image = pixels.permute(2, 0, 1).float() / 255
         factor = min(frame.shape[0] // self.canvas[0], frame.shape[1] // self.canvas[1]) // 2
         return F.avg_pool2d(image, factor) if factor > 1 else image

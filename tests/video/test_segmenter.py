@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -146,6 +147,18 @@ def test_the_frames_and_the_mask_are_left_as_they_were(frames, first_mask):
     again = list(VideoSegmenter(Colours()).segment(copies, mask))
     assert np.array_equal(first_mask, mask) and all(map(np.array_equal, frames, copies))
     assert np.array_equal(again[0], mask) and set(np.unique(again[-1])) == {0, 1, 2}
+
+
+@pytest.mark.filterwarnings("error")
+def test_frames_that_may_not_be_written_are_taken_without_a_warning(frames, first_mask):
+    pictures = [np.asarray(Image.fromarray(frame)) for frame in frames[:2]]
+    assert not pictures[0].flags.writeable
+    torch.set_warn_always(True)  # or else PyTorch warns once
+    try:
+        _, found = VideoSegmenter(Colours()).segment(pictures, first_mask)
+    finally:
+        torch.set_warn_always(False)
+    assert found.any()
 
 
 def test_videos_side_by_side_don_t_mix(frames, first_mask):
