@@ -10,6 +10,7 @@ import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -275,19 +276,25 @@ def without_specks(probabilities: Tensor, least: Tensor) -> Tensor:
 
 
 def _fetch(label_maps: Iterator[Tensor], cuda: bool) -> Iterator[np.ndarray]:
-    """Label maps as arrays; on CUDA one behind, so that copying a mask runs beside the next frame's computation."""
+    """Label maps as arrays; on CUDA one behind, so that copying a mask runs beside the next frame's computation.
+
+    What is behind is handed out before an error of the next frame is raised.
+    """
     copying: deque[tuple[Tensor, torch.cuda.Event]] = deque()
-    for labels in label_maps:
-        if not cuda:
-            yield labels.cpu().numpy()
-            continue
-        event = torch.cuda.Event()
-        copying.append((labels.to("cpu", non_blocking=True), event))
-        event.record()
-        if len(copying) > 1:
-            yield _when_copied(*copying.popleft())
-    for late in copying:
-        yield _when_copied(*late)
+    try:
+        for labels in label_maps:
+            if not cuda:
+                yield labels.cpu().numpy()
+                continue
+            event = torch.cuda.Event()
+            copying.append((labels.to("cpu", non_blocking=True), event))
+            event.record()
+            if len(copying) > 1:
+                yield _when_copied(*copying.popleft())
+    except Exception:
+        yield from starmap(_when_copied, copying)
+        raise
+    yield from starmap(_when_copied, copying)
 
 
 def _when_copied(labels: Tensor, event: torch.cuda.Event) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ranet_edu.model import RANet
 from ranet_edu.model.baselines import MatchingBaseline, PropagationBaseline
 from ranet_edu.video.crop import cut, object_box, whole_frame_box, wider_box
-from ranet_edu.video.segmenter import LEAST, WIDEN, VideoSegmenter, combine_objects, without_specks
+from ranet_edu.video.segmenter import LEAST, WIDEN, VideoSegmenter, _fetch, combine_objects, without_specks
 
 SIZE = (48, 84)
 CANVAS = (32, 56)
@@ -304,6 +304,35 @@ def test_a_bad_frame_is_named_and_the_masks_before_it_are_there(frames, first_ma
     assert len([next(maps) for _ in range(3)]) == 3
     with pytest.raises(ValueError, match=message):
         next(maps)
+
+
+class Event:
+    """Stands for torch.cuda.Event where there is no GPU."""
+
+    def record(self):
+        self.recorded = True
+
+    def synchronize(self):
+        assert self.recorded
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_on_a_gpu_too_the_masks_before_an_error_are_there(monkeypatch, cuda):
+    def label_maps(count, error=None):
+        yield from (torch.full(SIZE, value, dtype=torch.uint8) for value in range(count))
+        if error:
+            raise error
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    for count in (0, 1, 3):
+        fetched = _fetch(label_maps(count, ValueError("frame 3")), cuda)
+        assert [next(fetched)[0, 0] for _ in range(count)] == list(range(count))
+        with pytest.raises(ValueError, match="frame 3"):
+            next(fetched)
+        assert [labels[0, 0] for labels in _fetch(label_maps(count), cuda)] == list(range(count))
+    fetched = _fetch(label_maps(3), cuda)
+    next(fetched)
+    fetched.close()
 
 
 def test_a_bad_first_frame(first_mask):
