@@ -86,7 +86,7 @@ class DavisSequence:
         path = self.annotation_paths[index]
         if not path.is_file():
             raise FileNotFoundError(f"sequence {self.name} has no annotation of frame {path.stem}: {path} is missing")
-        labels = read_mask(path)
+        labels = read_mask(path, merged=self.single_object)
         self._check_size(labels, path)
         if self.single_object:
             return (labels > 0).astype(np.uint8)

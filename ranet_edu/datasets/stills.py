@@ -69,12 +69,13 @@ class Still:
 def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
     """The photos of `folder`/images with their masks in `folder`/masks (same name, .png), in order of name.
 
-    Masks are binary (0 and 255, or 0 and 1) or indexed (an object each), with 255 = void in indexed ones. `labels`
-    holds the objects that cover at least `smallest` of the photo; a photo without any still serves as background.
+    Masks are binary (0 and 255, or 0 and 1) or indexed (an object each), with 255 = void in indexed ones; grey edges
+    between 0 and 255 are refused. `labels` holds the objects that cover at least `smallest` of the photo; a photo
+    without any still serves as background.
     A folder without images/ and masks/ may hold cut-outs instead, at any depth: .png or .webp files, transparent around
     one object each, and at least 100 pixels wide or high (others are passed over).
     Raises FileNotFoundError: no such folder, a photo without mask, a mask without photo. ValueError: no photos, sizes
-    that differ, unreadable files, or not one object in the whole folder.
+    that differ, unreadable files, masks with grey edges, or not one object in the whole folder.
     """
     folder = Path(folder)
     if not (folder / "images").is_dir() and (cut_outs := find_cut_outs(folder)):

@@ -67,7 +67,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
+def read_mask(path: str | os.PathLike, merged: bool = False) -> np.ndarray:
     """Read a mask file as a label map, uint8 (H, W). Built in notebook 01.
 
     | file | labels |
@@ -82,6 +82,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     An alpha channel that is opaque everywhere is dropped. Everything else is refused: colours, transparency and soft
     edges do not say which label they mean, JPEG and WebP blur the labels at every edge.
 
+    merged: whether all labels will be one object, as in DAVIS 2016: then soft edges do no harm and are let pass.
     Raises FileNotFoundError, or ValueError naming the file and what to do.
     """
     path = Path(path)
@@ -94,10 +95,10 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"{path} can't be read as an image ({error}); save the mask as PNG again") from error
     if kind not in LOSSLESS_FORMATS:
         raise ValueError(f"{path} is {kind}, which doesn't keep labels exactly; save the mask as PNG")
-    return _labels_of(values, mode, palette, path)
+    return _labels_of(values, mode, palette, path, merged)
 
 
-def _labels_of(values: np.ndarray, mode: str, palette: list[int] | None, path: Path) -> np.ndarray:
+def _labels_of(values: np.ndarray, mode: str, palette: list[int] | None, path: Path, merged: bool) -> np.ndarray:
     """Labels of a decoded image of Pillow's `mode`, after the table of read_mask."""
     if mode == "P":
         return _white_for_object(values, palette)
@@ -111,7 +112,8 @@ def _labels_of(values: np.ndarray, mode: str, palette: list[int] | None, path: P
         raise ValueError(f"{path} is an image of mode {mode}; save the mask as 8-bit greyscale or indexed PNG")
     if np.all((values == 0) | (values == 255)):
         return values // 255
-    check_grey_labels(values, path)
+    if not merged:
+        check_grey_labels(values, path)
     return values
 
 

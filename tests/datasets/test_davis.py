@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ranet_edu.datasets import davis
 from ranet_edu.datasets.davis import DavisDataset, find_clips, read_split
@@ -79,6 +79,28 @@ def test_masks_of_the_2016_archive_are_grey_0_and_255(root):
     annotation = bear.read_annotation(1)
     assert annotation.dtype == np.uint8 and bear.object_count == 1
     np.testing.assert_array_equal(annotation, labels_of(1, (1,)))
+
+
+@pytest.fixture
+def soft(root):
+    """The same folder, the masks of bear with soft edges."""
+
+    def write_soft(path, labels):
+        hard = Image.fromarray((labels > 0).astype(np.uint8) * 255)
+        hard.filter(ImageFilter.GaussianBlur(0.7)).save(path)
+
+    add_sequence(root, "bear", labels=(1,), write=write_soft)
+    return root
+
+
+def test_soft_edges_belong_to_the_one_object_of_2016(soft):
+    annotation = DavisDataset(soft, year="2016", split="val")["bear"].read_annotation(0)
+    assert set(np.unique(annotation)) == {0, 1} and np.all(annotation >= labels_of(0, (1,)))
+
+
+def test_soft_edges_are_no_labels_of_2017(soft):
+    with pytest.raises(ValueError, match=r"bear/00000\.png has \d+ grey levels"):
+        DavisDataset(soft, year="2017", split="val")["bear"].read_annotation(0)
 
 
 def test_void_is_background_in_2017(root):

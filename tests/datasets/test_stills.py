@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,14 @@ class TestFindStills:
         drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
         Image.fromarray(drawn.discs((60, 60), (30, 30)) * 255).save(tmp_path / "masks" / "a.png")
         assert find_stills(tmp_path)[0].labels == (1,)
+
+    def test_masks_with_grey_edges(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        """Each grey would be an object, and the object itself void."""
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        soft = cv2.GaussianBlur(drawn.discs((60, 60), (30, 30)) * 255, (7, 7), 0)
+        Image.fromarray(soft).save(tmp_path / "masks" / "a.png")
+        with pytest.raises(ValueError, match=r"masks/a\.png has \d+ grey levels"):
+            find_stills(tmp_path)
 
     def test_photos_held_upright(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
         """An EXIF orientation turns the photo when it is read: its mask has the turned size."""

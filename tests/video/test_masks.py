@@ -104,6 +104,10 @@ def test_soft_shades_in_an_indexed_file_are_labels(tmp_path):
     assert np.array_equal(read_mask(tmp_path / "mask.png"), array)
 
 
+def test_soft_edges_do_no_harm_where_all_labels_are_merged(tmp_path):
+    assert np.array_equal(read_mask(saved(tmp_path, soft_ellipse()), merged=True), soft_ellipse())
+
+
 def test_one_bit(tmp_path):
     assert np.array_equal(read_mask(saved(tmp_path, BINARY * 255, "1")), BINARY)
 
