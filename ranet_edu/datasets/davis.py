@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranet_edu.video.frames import read_image
+from ranet_edu.video.frames import natural_key, read_image
 from ranet_edu.video.masks import read_mask
 
 YEARS = ("2016", "2017")
@@ -38,7 +38,7 @@ class DavisSequence:
 
     Attributes:
         name: the folder's name, such as "bear".
-        frame_paths: the frames' files in order.
+        frame_paths: the frames' files in natural order: frame2 before frame10.
         annotation_paths: where the annotation of each frame lies, or would lie: test-dev has only the first.
         single_object: whether all labels count as one object, as in DAVIS 2016.
     """
@@ -249,12 +249,12 @@ def read_split(path: str | os.PathLike) -> list[str]:
 
 
 def _images(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
-    """Image files of a sequence's folder by name, or FileNotFoundError where there are none."""
+    """Image files of a sequence's folder in natural order, or FileNotFoundError where there are none."""
     items = folder.iterdir() if folder.is_dir() else ()
-    images = sorted(item for item in items if item.suffix.lower() in suffixes and not item.name.startswith("."))
+    images = [item for item in items if item.suffix.lower() in suffixes and not item.name.startswith(".")]
     if not images:
         raise FileNotFoundError(f"sequence {folder.name} has no images in {folder}; correct the split or unpack again")
-    return tuple(images)
+    return tuple(sorted(images, key=natural_key))
 
 
 def _check_complete(frames: tuple[Path, ...], annotations: tuple[Path, ...]) -> None:

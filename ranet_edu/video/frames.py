@@ -102,8 +102,8 @@ def _on_white(rgba: np.ndarray) -> np.ndarray:
     return np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 
 
-def _natural_key(path: Path) -> tuple[list[str | int], str]:
-    """Sorting key under which frame2 stands before frame10."""
+def natural_key(path: Path) -> tuple[list[str | int], str]:
+    """Sorting key under which frame2 stands before frame10, as it should without leading zeros."""
     parts = re.split(r"(\d+)", path.stem.casefold())
     return [int(part) if part.isdecimal() else part for part in parts], path.name
 
@@ -115,7 +115,7 @@ class FolderFrames(FrameSource):
         images = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and item.name[0] != "."]
         if not images:
             raise ValueError(f"{path} holds no images ({' '.join(IMAGE_SUFFIXES)}); name the folder the frames lie in")
-        self.path, self.images = path, sorted(images, key=_natural_key)
+        self.path, self.images = path, sorted(images, key=natural_key)
         self.names = [image.stem for image in self.images]
         self._refuse_doubled_names()
         self.size = read_image(self.images[0]).shape[:2]

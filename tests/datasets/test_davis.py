@@ -220,6 +220,17 @@ def test_frames_may_be_numbered_in_steps(tmp_path):
     assert bear.frame_paths[1].name == "00005.jpg" and bear.read_annotation(1).any()
 
 
+@pytest.mark.parametrize("prefix", ["", "frame"])
+def test_frames_numbered_without_leading_zeros_keep_their_order(tmp_path, prefix):
+    add_sequence(tmp_path, "bear", frames=12)
+    for kind in ("JPEGImages", "Annotations"):
+        for path in list((tmp_path / kind / "480p" / "bear").iterdir()):
+            path.rename(path.with_stem(f"{prefix}{int(path.stem) + 1}"))
+    bear = DavisDataset(tmp_path, "2017", "all")["bear"]
+    assert [path.stem for path in bear.frame_paths] == [f"{prefix}{number}" for number in range(1, 13)]
+    np.testing.assert_array_equal(bear.read_annotation(9), labels_of(9))
+
+
 def test_a_first_annotation_without_objects_is_refused(root):
     add_sequence(root, "bear", labels=())
     for year in ("2016", "2017"):
