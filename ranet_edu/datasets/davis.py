@@ -110,7 +110,7 @@ class DavisDataset(Sequence[DavisSequence]):
         root: folder with `JPEGImages` and `Annotations`.
         year: "2016": one object per sequence, all labels merged. "2017": labels are objects.
         split: name of a file in `ImageSets/<year>` or, for 2016, `ImageSets/<resolution>`; or the path of a text file
-            with a sequence name per line; or "all" for every sequence there is.
+            with a sequence name per line; or "all" for every sequence there is, hidden folders aside.
         resolution: folder below `JPEGImages` and `Annotations`: "480p", "Full-Resolution" (2017), "1080p" (2016).
 
     Attributes:
@@ -180,7 +180,8 @@ class DavisDataset(Sequence[DavisSequence]):
 
     def _sequence_names(self) -> list[str]:
         if self.split == "all":
-            return sorted(folder.name for folder in self._folder("JPEGImages").iterdir() if folder.is_dir())
+            folders = (folder for folder in self._folder("JPEGImages").iterdir() if folder.is_dir())
+            return sorted(folder.name for folder in folders if not folder.name.startswith("."))
         path = self._split_file()
         names = read_split(path)
         if not names:
@@ -241,11 +242,13 @@ def find_clips(year: str = "2016", split: str = "val", resolution: str = "480p")
 def read_split(path: str | os.PathLike) -> list[str]:
     """Sequence names of a split file, in order, each once.
 
-    A line holds a name, or the paths of a frame and its annotation as in the archive of DAVIS 2016.
+    A line holds a name, which may have blanks in it, or the paths of a frame and its annotation as in the archive of
+    DAVIS 2016.
     """
-    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # editors on Windows begin files with a mark
-    first_words = [line.split()[0] for line in lines if line.strip()]
-    return list(dict.fromkeys(word.split("/")[-2] if "/" in word else word for word in first_words))
+    text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
+    lines = [line.strip() for line in text.splitlines()]
+    names = [line.split()[0].split("/")[-2] if "/" in line else line for line in lines if line]
+    return list(dict.fromkeys(names))
 
 
 def _images(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:

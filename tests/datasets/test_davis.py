@@ -137,6 +137,17 @@ def test_a_split_may_begin_with_a_byte_order_mark(tmp_path):
     assert read_split(tmp_path / "few.txt") == ["bear", "dog"]
 
 
+def test_a_name_in_a_split_may_have_blanks(root):
+    add_sequence(root, "my dog")
+    add_split(root, "2017", "mine", ["my dog  ", "bear"])
+    assert [sequence.name for sequence in DavisDataset(root, "2017", "mine")] == ["my dog", "bear"]
+
+
+def test_hidden_folders_are_no_sequences(root):
+    (root / "JPEGImages" / "480p" / ".ipynb_checkpoints").mkdir()
+    assert [sequence.name for sequence in DavisDataset(root, "2017", "all")] == ["bear", "camel", "dog"]
+
+
 def test_all_needs_no_image_sets(tmp_path):
     add_sequence(tmp_path, "bear")
     assert [sequence.name for sequence in DavisDataset(tmp_path, "2017", "all")] == ["bear"]
