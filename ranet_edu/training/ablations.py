@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,13 @@ def run_ablations(
     """Trains and scores each variant with each seed, below the folder `out`; `out/ablations.csv` holds a row for each.
 
     data: a DAVIS root and folders of stills. Runs that have a row are left out, and one that was stopped goes on.
-    Returns all rows of the file. Raises what `train` does.
+    Returns all rows of the file. Raises what `train` does, and ValueError where a row is of another number of steps.
     """
     table = Path(out) / "ablations.csv"
     wanted = [(variant, seed) for seed in seeds for variant in variants]
     configs = {run: ablation_config(*run, data, Path(out) / f"{run[0]}-{run[1]}", **changes) for run in wanted}
     rows = read_ablations(table) if table.exists() else []
+    _check_steps(rows, configs, table)
     done = {(row.variant, row.seed) for row in rows}
     for run, config in tqdm(configs.items(), "ablations", disable=None):
         if run not in done:
@@ -126,6 +127,17 @@ def run_ablations(
             rows.append(_read_run(*run, config))
             _write(table, rows)
     return rows
+
+
+def _check_steps(rows: Sequence[AblationRun], configs: Mapping[tuple[str, int], TrainingConfig], table: Path) -> None:
+    """ValueError for a row that is of a run asked for, but of another length."""
+    for row in rows:
+        config = configs.get((row.variant, row.seed))
+        if config and config.steps != row.steps:
+            raise ValueError(
+                f"{table} holds runs of {row.steps} steps ({row.variant}, seed {row.seed}), and {config.steps} are "
+                "asked for; choose another --out"
+            )
 
 
 def _read_run(variant: str, seed: int, config: TrainingConfig) -> AblationRun:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ranet_edu.datasets.davis import DavisSequence
 from ranet_edu.training.online import BATCH, adapt, check_learning, first_frame_pairs, pairs_recipe
 from ranet_edu.training.validation import score_video
+from ranet_edu.video.masks import atomic_path
 from ranet_edu.video.segmenter import VideoSegmenter
 
 
@@ -29,7 +30,7 @@ class CurvePoint:
     clip, frames: the sequence, and how many of its first frames were segmented. iterations, batch, seed,
     learning_rate (0 without learning): what was learnt. cpu_seconds: of the learning, over all threads; wall_seconds:
     by the clock, longer where the machine has other work. threads: PyTorch's. weights: the model's fingerprint.
-    j, f: means over frames and objects, in [0, 1].
+    j, f: means over frames and objects, in [0, 1]. canvas: HEIGHTxWIDTH of what the network saw, empty for its own.
     """
 
     weights: str
@@ -44,6 +45,7 @@ class CurvePoint:
     threads: int
     j: float
     f: float
+    canvas: str = ""
 
     @property
     def jf(self) -> float:
@@ -73,10 +75,15 @@ def learning_curve(
     for number, (network, cpu, wall) in enumerate(networks):
         if number in wanted:
             j, f = score_video(segmenter.with_model(network), sequence, frames).mean(0).tolist()
-            rate, threads = learning_rate * bool(number), torch.get_num_threads()
-            yield CurvePoint(
-                weights, sequence.name, count, number, batch, seed, rate, round(cpu, 2), round(wall, 2), threads, j, f
-            )
+            learnt = (number, batch, seed, learning_rate * bool(number))
+            cost = (round(cpu, 2), round(wall, 2), torch.get_num_threads())
+            yield CurvePoint(weights, sequence.name, count, *learnt, *cost, j, f, _canvas(segmenter))
+
+
+def _canvas(segmenter: VideoSegmenter) -> str:
+    """As a `CurvePoint` names it."""
+    height, width = segmenter.canvas
+    return "" if segmenter.canvas == tuple(segmenter.model.canvas) else f"{height}x{width}"
 
 
 def _timed_networks(
@@ -113,11 +120,14 @@ def measure_curves(
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        _write(out, read_curves(out))  # what is appended needs all columns
     curves = [(sequence, rate) for sequence in sequences for rate in learning_rates]
     for sequence, rate in tqdm(curves, "curves", disable=None):
         done = {_key(point) for point in read_curves(out)} if out.exists() else set()
         count = min(frames or len(sequence), len(sequence))
-        missing = [n for n in iterations if (weights, sequence.name, count, n, batch, seed, rate * bool(n)) not in done]
+        asked = {n: (weights, sequence.name, count, n, batch, seed, rate * bool(n)) for n in iterations}
+        missing = [n for n, key in asked.items() if (*key, _canvas(segmenter)) not in done]
         if missing:
             for point in learning_curve(segmenter, sequence, missing, rate, batch, seed, frames, weights):
                 _append(out, point)
@@ -125,21 +135,33 @@ def measure_curves(
 
 
 def _key(point: CurvePoint) -> tuple:
-    return dataclasses.astuple(point)[:7]
+    return (*dataclasses.astuple(point)[:7], point.canvas)
 
 
 def _append(path: Path, point: CurvePoint) -> None:
-    values = dataclasses.asdict(point)
-    new = not path.exists()
+    if not path.exists():
+        _write(path, [])
     with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(_cells(point))
+
+
+def _write(path: Path, points: Sequence[CurvePoint]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([list(values)] * new)
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values.values()])
+        writer.writerow([field.name for field in dataclasses.fields(CurvePoint)])
+        writer.writerows(map(_cells, points))
+
+
+def _cells(point: CurvePoint) -> list[object]:
+    return [f"{value:.6g}" if isinstance(value, float) else value for value in dataclasses.astuple(point)]
 
 
 def read_curves(path: str | Path) -> list[CurvePoint]:
-    """The points of a file of `measure_curves`. Raises ValueError naming it where it holds something else."""
-    kinds = {"weights": str, "clip": str}
+    """The points of a file of `measure_curves`; without a column `canvas` they are of the network's own.
+
+    Raises ValueError naming the file where it holds something else.
+    """
+    kinds = {"weights": str, "clip": str, "canvas": str}
     whole = dict.fromkeys(("frames", "iterations", "batch", "seed", "threads"), int)
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

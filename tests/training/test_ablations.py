@@ -77,6 +77,13 @@ def test_a_table_is_continued_and_no_run_repeated(data, tmp_path, monkeypatch):
         assert read.jf == pytest.approx(row.jf, abs=1e-5) and read.loss == pytest.approx(row.loss, rel=1e-5)
 
 
+def test_a_table_of_longer_runs_is_refused_before_anything_is_trained(data, tmp_path, monkeypatch):
+    (tmp_path / "ablations.csv").write_text("variant,seed,steps,j,f,loss,seconds\nfull,0,10,0.5,0.5,0.1,60\n")
+    monkeypatch.setattr(ablations, "train", lambda config: pytest.fail(f"trained {config.out.name}"))
+    with pytest.raises(ValueError, match=r"ablations\.csv holds runs of 10 steps \(full, seed 0\), and 2 are asked"):
+        run_ablations(data, tmp_path, ["no-video", "full"], [0], steps=2, **SMALL)
+
+
 def test_the_command_names_the_variants(data, tmp_path, capsys):
     arguments = ["ablate", "--data", *data, "--out", tmp_path / "out", "--variants", "no-decoder"]
     assert main([*map(str, arguments)]) == 1

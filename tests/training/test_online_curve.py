@@ -63,6 +63,33 @@ def test_a_file_is_continued_and_no_point_measured_twice(segmenter, davis, tmp_p
     assert out.read_text().startswith(text)
 
 
+def test_another_canvas_is_another_curve(segmenter, davis, tmp_path, monkeypatch):
+    out = tmp_path / "online.csv"
+    monkeypatch.setattr(online_curve, "score_video", lambda *_: np.zeros((1, 2)))
+    options = {"iterations": [0], "learning_rates": [1e-3], "frames": 3}
+    measure_curves(segmenter, davis[:1], out, **options)
+    smaller = VideoSegmenter(segmenter.model, canvas=(32, 48))
+    for _ in range(2):
+        points = measure_curves(smaller, davis[:1], out, **options)
+        assert [point.canvas for point in points] == ["", "32x48"]
+
+
+def test_a_file_without_canvas_is_of_the_network_s_own_and_is_continued(segmenter, davis, tmp_path, monkeypatch):
+    out = tmp_path / "online.csv"
+    monkeypatch.setattr(online_curve, "score_video", lambda *_: np.zeros((1, 2)))
+    options = {"learning_rates": [1e-3], "frames": 3, "batch": 1}
+    (first,) = measure_curves(segmenter, davis[:1], out, iterations=[0], **options)
+    out.write_text(out.read_text().replace(",canvas\n", "\n").replace(",\n", "\n"))
+    assert read_curves(out) == [first] and "canvas" not in out.read_text()
+    points = measure_curves(segmenter, davis[:1], out, iterations=[0, 1], **options)
+    assert points[0] == first and [point.iterations for point in points] == [0, 1]
+
+
+def test_the_committed_curves_are_read(repository):
+    points = read_curves(repository / "data" / "experiments" / "online.csv")
+    assert len(points) > 30 and {point.canvas for point in points} == {""}
+
+
 def test_the_command_writes_curves_of_a_split(segmenter, davis, draw_davis, tmp_path):
     save_weights(segmenter.model, tmp_path / "weights.safetensors")
     arguments = ["online", "--davis", davis.root, "--split", "minival", "--out", tmp_path / "online.csv"]
