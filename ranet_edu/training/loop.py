@@ -36,7 +36,7 @@ from ranet_edu.training.config import TrainingConfig, check_same_run
 from ranet_edu.training.log import CsvLog, plot_log
 from ranet_edu.training.losses import TERMS, MatchingLoss, RolloutLoss
 from ranet_edu.training.optimiser import build_optimiser, freeze, rate_factor, set_rate
-from ranet_edu.training.precision import hasten_frozen_backbone, keep_depthwise_in_float32
+from ranet_edu.training.precision import hasten_frozen_backbone, keep_depthwise_in_float32, only_weights_change
 from ranet_edu.video.fast import keep_freed_memory
 from ranet_edu.weights import save_weights
 
@@ -56,10 +56,11 @@ def fit(config: TrainingConfig, model: nn.Module, samples: Dataset, validate: Va
     validate: called every `validate_every` steps and at the end with the (averaged) network; returns "J&F", "J", "F".
     In `config.out` appear weights.safetensors, best.safetensors (the highest J&F), log.csv, log.png, validation.csv,
     config.json and two checkpoints. Stopped by Ctrl-C it ends the step, saves and raises KeyboardInterrupt (SystemExit
-    for SIGTERM); stopped by `time_limit` it saves and returns.
+    for SIGTERM); stopped by `time_limit` it saves and returns. `model` then has the last step's weights, not their
+    average, on the device of the run; what the run froze can learn again.
     Raises ValueError when `out` holds another run, TrainingDiverged when the loss is not finite. Built in notebook 07.
     """
-    with StopSignals() as stop:
+    with StopSignals() as stop, only_weights_change(model):
         return Trainer(config, model, samples, validate).run(stop)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
@@ -58,6 +60,35 @@ class FrozenBackbone(TimmBackbone):
             hasten_backbone(copies[kind], kind[-1])
         return copies[kind]
 
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """What `load_state_dict` of any network around it calls: the copies hold the weights of before."""
+        self.__dict__.pop("copies", None)
+        super()._load_from_state_dict(*arguments)
+
     def __getstate__(self) -> dict[str, Any]:
         """For `copy.deepcopy` and pickle: all but the copies."""
         return {name: value for name, value in self.__dict__.items() if name != "copies"}
+
+
+@contextlib.contextmanager
+def only_weights_change(model: nn.Module) -> Iterator[None]:
+    """Afterwards what learns in `model`, and how its modules compute, is as it was before, whatever was done to it."""
+    learning = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    computing = [(module, type(module), vars(module).get("forward")) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for parameter, learns in learning:
+            parameter.requires_grad_(learns)
+        for module, kind, forward in computing:
+            _compute_as(module, kind, forward)
+
+
+def _compute_as(module: nn.Module, kind: type, forward: MethodType | None) -> None:
+    """Undoes `keep_depthwise_in_float32` and `hasten_frozen_backbone`."""
+    if type(module) is not kind:
+        module.__class__ = kind
+    for name in ("forward", "copies"):
+        vars(module).pop(name, None)
+    if forward:
+        module.forward = forward

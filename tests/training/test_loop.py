@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_run import SmallestSizeSamples, TinyNet, TinySamples
 
 from ranet_edu.model import RANet
+from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.training.checkpoints import Checkpoints
 from ranet_edu.training.loop import TrainingDiverged, fit
 from ranet_edu.weights import load_official, read_metadata
@@ -153,6 +154,15 @@ def test_the_real_network_resumes_to_the_bit(tiny_config):
     assert Checkpoints(stopped.out).load()["step"] == 2
     resumed = fit(stopped, network(), SmallestSizeSamples())
     assert same_weights(resumed, fit(whole, network(), SmallestSizeSamples()))
+
+
+def test_a_model_can_be_trained_on_after_a_run_that_froze_parts_of_it(tiny_config):
+    model = RANet.lite(weights=None)
+    config = tiny_config(steps=1, batch=1, size=(64, 96), frozen_stages=6)
+    fit(config, model, SmallestSizeSamples())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert type(model.encoder.backbone) is TimmBackbone
+    assert not any("forward" in vars(module) or "copies" in vars(module) for module in model.modules())
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])

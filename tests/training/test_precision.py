@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from ranet_edu.model import RANet
-from ranet_edu.training.precision import FrozenBackbone, hasten_frozen_backbone, keep_depthwise_in_float32
+from ranet_edu.training.precision import (
+    FrozenBackbone,
+    hasten_frozen_backbone,
+    keep_depthwise_in_float32,
+    only_weights_change,
+)
 from ranet_edu.video.segmenter import VideoSegmenter
 
 
@@ -53,6 +58,23 @@ def test_a_copy_computes_with_its_own_weights(model):
     assert not twin[1](x).any() and model[1](x).any()
 
 
+def test_what_a_run_does_to_a_model_is_undone_even_if_it_fails(model):
+    model[0].requires_grad_(False)
+    with pytest.raises(KeyboardInterrupt), only_weights_change(model):
+        keep_depthwise_in_float32(model)
+        model.requires_grad_(False)
+        raise KeyboardInterrupt
+    assert [layer.weight.requires_grad for layer in model] == [False, True, True]
+    assert dtypes(model) == [torch.bfloat16] * 3
+
+
+def test_what_was_done_to_a_model_before_stays(model):
+    keep_depthwise_in_float32(model)
+    with only_weights_change(model):
+        keep_depthwise_in_float32(model)
+    assert dtypes(model) == [torch.bfloat16, torch.float32, torch.bfloat16]
+
+
 @pytest.fixture(scope="module")
 def network():
     network = RANet.lite(weights="imagenet").train()
@@ -95,6 +117,12 @@ class TestFrozenBackbone:
         for parameter in twin.encoder.backbone.parameters():
             nn.init.zeros_(parameter)
         assert not twin.encoder.backbone(torch.randn(1, 3, 64, 96))[-1].any()
+
+    def test_other_weights_loaded_later_are_seen(self, network, hastened):
+        frames = torch.randn(1, 3, 64, 96)
+        hastened.encoder.backbone(frames)
+        hastened.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()})
+        assert not hastened.encoder.backbone(frames)[-1].any()
 
     def test_segments_as_before(self, network, hastened):
         """A validation takes the network in training as it is."""
