@@ -41,7 +41,8 @@ class VideoTriplets(Dataset):
     apart, forwards or backwards in time. max_interval: the previous mask is of a frame at most so many frames from the
     current one. chances, stills: what may happen that the videos don't show, and photos with masks for it. length:
     samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed`
-    and i alone, whatever the number of workers. Raises ValueError for strangers without stills.
+    and i alone, whatever the number of workers. Raises ValueError for strangers without stills, FileNotFoundError for a
+    frame without annotation.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
@@ -50,6 +51,8 @@ class VideoTriplets(Dataset):
                  stills: StillPairs | None = None, recipe: Recipe = VIDEO_RECIPE) -> None:
         check_counts(objects=objects, rollout=rollout, max_interval=max_interval)
         self.videos = DavisDataset(davis, year=year, split=split) if isinstance(davis, (str, Path)) else davis
+        for video in self.videos:
+            _check_annotated(video)
         self.moments = [(video, frame) for video in range(len(self.videos)) for frame in range(len(self.videos[video]))]
         self.size, self.objects, self.rollout, self.max_interval = size, objects, rollout, max_interval
         self.encounters = Encounters(chances, self.videos, objects, stills)
@@ -92,3 +95,10 @@ class VideoTriplets(Dataset):
         if not 0 <= previous < count:
             previous = current + direction * interval
         return int(np.clip(previous, 0, count - 1)), np.clip(frames, 0, count - 1).tolist()
+
+
+def _check_annotated(video: DavisSequence) -> None:
+    """FileNotFoundError that names the first annotation that is missing: any frame may be drawn."""
+    for path in video.annotation_paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"sequence {video.name}: {path} is missing; training needs a mask for every frame")

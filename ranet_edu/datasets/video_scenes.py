@@ -32,7 +32,8 @@ def draw_template(rng: np.random.Generator, video: DavisSequence, objects: int) 
         shown = [k for k in range(1, 256) if counts[k] >= SMALLEST * labels.size]
         if shown:
             return frame, rng.permutation(shown)[:objects].tolist()
-    raise ValueError(f"{Path(video.annotation_paths[0]).parent}: no annotation shows an object")
+    folder, needed = Path(video.annotation_paths[0]).parent, f"of at least {SMALLEST:.2%} of the frame"
+    raise ValueError(f"{folder}: no annotation shows an object {needed}; leave the video out")
 
 
 def video_scene(video: DavisSequence, frame: int, chosen: list[int], pose: Pose, objects: int,

@@ -142,8 +142,16 @@ def test_frames_stay_in_the_video(davis: Path) -> None:
 
 def test_a_video_without_objects_is_named(drawn: SimpleNamespace, tmp_path: Path) -> None:
     root = drawn.save_davis(tmp_path, {"nothing": [np.zeros((50, 80), np.uint8)] * 2})
-    with pytest.raises(ValueError, match="nothing.*no annotation shows an object"):
+    with pytest.raises(ValueError, match="nothing.*no annotation shows an object of at least 0.05% of the frame"):
         triplets(root)[0]
+
+
+def test_a_frame_without_annotation_is_named_before_the_first_sample(drawn: SimpleNamespace, tmp_path: Path) -> None:
+    root = drawn.save_davis(tmp_path, {"disc": [drawn.discs((50, 80), (40, 25))] * 4})
+    for number in (2, 3):
+        (root / "Annotations" / "480p" / "disc" / f"{number:05d}.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"disc: .*00002\.png is missing; training needs a mask for every"):
+        triplets(root)
 
 
 def test_bad_counts(davis: Path) -> None:
