@@ -49,6 +49,20 @@ def load_batches(samples: Dataset, sampler: StepSampler, workers: int, pin_memor
     )
 
 
+def without_tracebacks(batches: Iterator[Sample]) -> Iterator[Sample]:
+    """The same batches; an error in a file that a worker met is raised as if it had been met here, in one line.
+
+    PyTorch raises an error of a worker with its whole traceback as the message.
+    """
+    try:
+        yield from batches
+    except (ValueError, OSError) as error:
+        lines = str(error).splitlines()
+        if len(lines) > 1 and lines[0].startswith("Caught ") and "DataLoader worker" in lines[0]:
+            raise type(error)(lines[-1].partition(": ")[2]) from error
+        raise
+
+
 def _outlive_signals(worker: int) -> None:
     """Ctrl-C and a SIGTERM to the process group reach the workers too; the step that runs must end and be saved.
 

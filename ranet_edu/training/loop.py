@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ranet_edu.datasets.samples import Sample
-from ranet_edu.training.batches import StepSampler, load_batches, to_device
+from ranet_edu.training.batches import StepSampler, load_batches, to_device, without_tracebacks
 from ranet_edu.training.checkpoints import Checkpoints, StopSignals
 from ranet_edu.training.config import TrainingConfig, check_same_run
 from ranet_edu.training.log import CsvLog, plot_log
@@ -121,7 +121,9 @@ class Trainer:
             self.step, self.config.steps, self.config.batch, self.config.accumulation, process, processes
         )
         pin = self.accelerator.device.type == "cuda"
-        return iter(load_batches(self.samples, sampler, self.config.workers, pin)) if len(sampler) else iter(())
+        if not len(sampler):
+            return iter(())
+        return without_tracebacks(iter(load_batches(self.samples, sampler, self.config.workers, pin)))
 
     def _progress(self) -> tqdm:
         return tqdm(

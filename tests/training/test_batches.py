@@ -1,7 +1,8 @@
+import pytest
 import torch
 from tiny_run import TinySamples
 
-from ranet_edu.training.batches import StepSampler, load_batches
+from ranet_edu.training.batches import StepSampler, load_batches, without_tracebacks
 
 
 def test_every_sample_is_seen_once_and_in_order():
@@ -19,6 +20,28 @@ def test_a_later_start_continues_where_the_first_would_be():
     whole, late = StepSampler(0, 9, 2, 2, 1, 2), StepSampler(6, 9, 2, 2, 1, 2)
     assert list(late) == list(whole)[12:]
     assert len(late) == len(list(late)) == 6
+
+
+class BadFile(TinySamples):
+    """Samples of which one can't be read."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise self.error
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError])
+def test_an_error_in_a_worker_is_one_line_of_the_same_kind(kind, workers):
+    batches = iter(load_batches(BadFile(kind("a.png: it is no image")), StepSampler(0, 3, batch=2), workers))
+    with pytest.raises(kind) as caught:
+        list(without_tracebacks(batches))
+    assert str(caught.value) == "a.png: it is no image"
 
 
 def test_workers_do_not_change_the_samples():

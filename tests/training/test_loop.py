@@ -156,6 +156,20 @@ def test_the_real_network_resumes_to_the_bit(tiny_config):
     assert same_weights(resumed, fit(whole, network(), SmallestSizeSamples()))
 
 
+class BadFile(TinySamples):
+    """Samples of which the third can't be read."""
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise ValueError("a.png: it is no image")
+        return super().__getitem__(index)
+
+
+def test_a_worker_s_error_in_a_file_is_one_line(tiny_config):
+    with pytest.raises(ValueError, match=r"^a\.png: it is no image$"):
+        fit(tiny_config(workers=1), TinyNet(), BadFile())
+
+
 def test_a_model_can_be_trained_on_after_a_run_that_froze_parts_of_it(tiny_config):
     model = RANet.lite(weights=None)
     config = tiny_config(steps=1, batch=1, size=(64, 96), frozen_stages=6)
