@@ -76,7 +76,7 @@ class Encounters:
 
     def happen(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
         """The scenes of a sample of `video` after whatever chance brings; with all chances 0 they stay as they are."""
-        if len(self.videos) > 1 and rng.random() < self.chances.transplant:
+        if self._others(video) and rng.random() < self.chances.transplant:
             scenes = self.transplanted(rng, video, scenes)
         if rng.random() < self.chances.companion:
             scenes = self.accompanied(rng, video, scenes)
@@ -101,9 +101,12 @@ class Encounters:
         if rng.random() < self.chances.strangers:
             photo = photo_layer(rng, self.stills.grounds[rng.integers(len(self.stills.grounds))], size)
             return [photo, replace(photo, pose=nearby_pose(rng, photo.pose, 0.3))]
-        others = [number for number in range(len(self.videos)) if self.videos[number].name != video.name]
-        ground = self.videos[rng.choice(others)]
+        ground = self.videos[rng.choice(self._others(video))]
         return [_filling_frame(rng, ground, size) for _ in range(2)]
+
+    def _others(self, video: DavisSequence) -> list[int]:
+        """Which of the videos are not this one; of two folders, each may have one of the same name."""
+        return [number for number, other in enumerate(self.videos) if other.frame_paths != video.frame_paths]
 
     def accompanied(self, rng: np.random.Generator, video: DavisSequence, scenes: list[Scene]) -> list[Scene]:
         """The same moments with something joined to the first object; it is out of sight when the object is."""

@@ -115,6 +115,20 @@ class TestTransplanted:
             ways.add(tuple(bool(view.masks.any()) for view in views))
         assert ways == {(True, True, False, False), (True, True, False, True)}
 
+    def test_videos_of_two_folders_may_have_the_same_name(self, drawn: SimpleNamespace, tmp_path: Path) -> None:
+        frames = [drawn.discs((100, 175), (40 + 8 * t, 50)) for t in range(3)]
+        roots = [drawn.save_davis(tmp_path / folder, {"disc": frames}) for folder in ("mine", "yours")]
+        mine, yours = (DavisDataset(root, year="2017", split="train")[0] for root in roots)
+        videos = VideoTriplets([mine, yours], size=CANVAS, chances=Chances(transplant=1.0)).encounters
+        assert (videos._others(mine), videos._others(yours)) == ([1], [0])
+        scenes = [video_scene(mine, frame, [1], Pose(), 1) for frame in (0, 1, 2)]
+        moved = videos.happen(np.random.default_rng(0), mine, scenes)
+        assert all(len(scene.layers) > 1 for scene in moved)
+
+    def test_the_same_video_twice_is_no_other(self, davis: Path) -> None:
+        twice = [DavisDataset(davis, year="2017", split="train")["leaving"] for _ in range(2)]
+        VideoTriplets(twice, size=CANVAS, chances=Chances(transplant=1.0))[3]
+
     def test_one_video_stays_where_it_is(self, davis: Path) -> None:
         alone = [DavisDataset(davis, year="2017", split="train")["leaving"]]
         samples = [VideoTriplets(alone, size=CANVAS, chances=Chances(transplant=share))[3] for share in (0.0, 1.0)]
