@@ -73,9 +73,9 @@ def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
     between 0 and 255 are refused. `labels` holds the objects that cover at least `smallest` of the photo; a photo
     without any still serves as background.
     A folder without images/ and masks/ may hold cut-outs instead, at any depth: .png or .webp files, transparent around
-    one object each, and at least 100 pixels wide or high (others are passed over).
-    Raises FileNotFoundError: no such folder, a photo without mask, a mask without photo. ValueError: no photos, sizes
-    that differ, unreadable files, masks with grey edges, or not one object in the whole folder.
+    one object each, and at least 100 pixels wide or high (others are passed over). Hidden files are passed over, too.
+    Raises FileNotFoundError: no such folder, a photo without mask, a mask without photo. ValueError: no photos, two of
+    one name, sizes that differ, unreadable files, masks with grey edges, or not one object in the whole folder.
     """
     folder = Path(folder)
     if not (folder / "images").is_dir() and (cut_outs := find_cut_outs(folder)):
@@ -93,7 +93,8 @@ def find_stills(folder: str | Path, smallest: float = 0.01) -> list[Still]:
 
 def find_cut_outs(folder: Path) -> list[Still]:
     """The pictures in `folder` and its subfolders that are transparent in part, in order of path."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in CUT_OUT_SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in CUT_OUT_SUFFIXES)
+    paths = sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
     return [Still(path, path, (1,)) for path in paths if _shows_cut_out(path)]
 
 
@@ -111,9 +112,13 @@ def _shows_cut_out(path: Path) -> bool:
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: stills are read from FOLDER/images and FOLDER/masks")
-    files = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
-    if not files:
-        raise ValueError(f"{folder} is empty: it holds no {' or '.join(suffixes)} file")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+    if not paths:
+        raise ValueError(f"{folder} holds no {' or '.join(suffixes)} file directly in it; subfolders are not read")
+    files = {path.stem: path for path in paths}
+    for path in paths:
+        if files[path.stem] is not path:
+            raise ValueError(f"{path} and {files[path.stem]} have the same name; rename or remove one of them")
     return files
 
 
@@ -132,7 +137,7 @@ def _photo_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return image.size if upright else image.size[::-1]
-    except OSError as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} can't be read as an image: {error}") from error
 
 

@@ -101,8 +101,27 @@ class TestFindStills:
 
     def test_empty_folder(self, tmp_path: Path) -> None:
         (tmp_path / "images").mkdir()
-        with pytest.raises(ValueError, match="images is empty"):
+        with pytest.raises(ValueError, match=r"images holds no \.jpg or .* directly in it"):
             find_stills(tmp_path)
+
+    def test_photos_in_subfolders(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        (tmp_path / "images" / "more").mkdir()
+        (tmp_path / "images" / "a.png").rename(tmp_path / "images" / "more" / "a.png")
+        with pytest.raises(ValueError, match="images holds no .* directly in it; subfolders are not read"):
+            find_stills(tmp_path)
+
+    def test_two_photos_of_one_name(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        Image.new("RGB", (60, 60)).save(tmp_path / "images" / "a.jpg")
+        with pytest.raises(ValueError, match=r"images/a\.jpg and .*images/a\.png have the same name"):
+            find_stills(tmp_path)
+
+    def test_hidden_files(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        for kind in ("images", "masks"):
+            (tmp_path / kind / "._a.png").write_bytes(b"what macOS leaves behind")
+        assert [still.image.name for still in find_stills(tmp_path)] == ["a.png"]
 
     def test_photo_without_mask(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
         for name in ("a", "b"):
@@ -129,6 +148,15 @@ class TestFindStills:
         with pytest.raises(ValueError, match=r"images/a\.png can't be read"):
             find_stills(tmp_path)
 
+    def test_a_photo_that_claims_to_be_enormous(
+        self, tmp_path: Path, drawn: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        Image.new("RGB", (600, 600)).save(tmp_path / "images" / "a.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 60)
+        with pytest.raises(ValueError, match=r"images/a\.png can't be read as an image: .*decompression bomb"):
+            find_stills(tmp_path)
+
     def test_no_object_anywhere(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
         drawn.save_still(tmp_path, "a", np.zeros((60, 60), np.uint8))
         with pytest.raises(ValueError, match="no mask holds an object of at least 1.0%"):
@@ -140,6 +168,13 @@ class TestCutOuts:
         found = find_stills(stickers)
         assert [str(still.image.relative_to(stickers)) for still in found] == ["birds/red.png", "green.webp"]
         assert all(still.is_cut_out and still.labels == (1,) for still in found)
+
+    def test_hidden_files_and_folders_are_passed_over(self, tmp_path: Path) -> None:
+        for name in ("__MACOSX/._red.png", ".ipynb_checkpoints/red.png"):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).write_bytes(b"no picture")
+        sticker((250, 40, 40)).save(tmp_path / "red.png")
+        assert [still.image for still in find_stills(tmp_path)] == [tmp_path / "red.png"]
 
     def test_photos_with_masks_are_no_cut_outs(self, folder: Path, stickers: Path) -> None:
         """Transparent pictures beside images/ and masks/ are not looked for."""
