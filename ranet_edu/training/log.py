@@ -27,11 +27,14 @@ class CsvLog:
             file.write((_line(self.columns) if new else b"") + row)
 
     def truncate(self, step: int) -> None:
-        """Forgets the rows after `step`: a resumed run will write them again."""
+        """Forgets the rows after `step`: a resumed run will write them again. No row left, no file."""
         if not self.path.exists():
             return
         lines = self.path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines[1:] if line.endswith(b"\n") and int(line.split(b",")[0]) <= step]
+        if not kept:
+            self.path.unlink()
+            return
         temporary = self.path.with_name(f".{self.path.name}.part")
         temporary.write_bytes(_line(self.columns) + b"".join(kept))
         os.replace(temporary, self.path)

@@ -26,9 +26,15 @@ def test_truncating_forgets_later_rows_and_half_rows_only(log):
     assert read_log(log.path)["step"] == [10, 20, 30, 40]
 
 
-def test_truncating_to_nothing_leaves_a_header(log):
+def test_truncating_to_nothing_leaves_no_file(log):
     log.truncate(0)
-    assert log.path.read_text() == "step,loss,bce,iou\n"
+    assert not log.path.exists()
+    log.append(10, 1.0, 0.5, 0.25)
+    assert read_log(log.path)["step"] == [10]
+
+
+def test_a_log_without_rows_is_named(log):
+    log.path.write_text("step,loss,bce,iou\n")
     with pytest.raises(ValueError, match=r"log\.csv holds no rows"):
         read_log(log.path)
 

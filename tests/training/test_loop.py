@@ -133,6 +133,14 @@ def test_the_time_limit_stops_with_a_checkpoint(tiny_config, monkeypatch, capsys
     assert f"stopped at step {step} of 500; the same command continues" in capsys.readouterr().err
 
 
+def test_a_run_killed_before_its_first_checkpoint_may_be_stopped_before_its_first_row(tiny_config):
+    config = tiny_config(time_limit=1e-6)
+    config.out.mkdir()
+    (config.out / "log.csv").write_text("step,loss,bce,iou\n3,1,1,1\n")  # all that a kill left behind
+    fit(config, TinyNet(), TinySamples())
+    assert not (config.out / "log.csv").exists() and (config.out / "weights.safetensors").exists()
+
+
 def test_the_real_network_resumes_to_the_bit(tiny_config):
     changes = {"steps": 3, "batch": 1, "size": (64, 96), "learning_rate": 1e-3, "precision": "bf16"}
     changes["validate_every"] = 2
