@@ -79,7 +79,7 @@ class TrainingConfig:
     time_limit: float = _option(0.0, "stop with a checkpoint after this many seconds, 0 for no limit", free=True)
     validate_every: int = _option(0, "steps between validations, 0 for none", free=True)
     validation_split: str = _option("minival", "sequences of DAVIS to validate on", free=True)
-    validation_frames: int = _option(0, "only this many first frames of each sequence, 0 for all", free=True)
+    validation_frames: int = _option(0, "only this many first frames of each sequence, 3 or more; 0 for all", free=True)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
@@ -97,6 +97,9 @@ class TrainingConfig:
             raise ValueError(f"frozen_stages is {self.frozen_stages}; it must lie between 0 and 6")
         if self.stage == "matching" and self.frozen_stages == 6:
             raise ValueError("frozen_stages is 6; in the matching stage that leaves nothing to learn")
+        if self.validation_frames != 0 and self.validation_frames < 3:
+            few = f"validation_frames is {self.validation_frames}; it must be 0 (all) or at least 3"
+            raise ValueError(f"{few}: the first and the last frame don't count")
         rates = ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip")
         for name in (*rates, "iou", "boundary", "burn_in"):
             if getattr(self, name) < 0:

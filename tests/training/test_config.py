@@ -31,6 +31,13 @@ def test_numbers_without_sense_are_refused_by_name(wrong):
         make_config("stills", out=Path("o"), data=(), **wrong)
 
 
+@pytest.mark.parametrize("frames", [-1, 1, 2])
+def test_a_validation_needs_a_frame_that_counts(frames):
+    with pytest.raises(ValueError, match=f"validation_frames is {frames}; it must be 0 .all. or at least 3"):
+        make_config("video", out=Path("o"), data=(), validation_frames=frames)
+    assert make_config("video", out=Path("o"), data=(), validation_frames=3).validation_frames == 3
+
+
 def test_choices_that_leave_nothing_to_learn_are_refused():
     with pytest.raises(ValueError, match="burn_in is 2; it must be less than rollout, 2"):
         make_config("video", out=Path("o"), data=(), rollout=2, burn_in=2)

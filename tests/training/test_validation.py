@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from ranet_edu.training.validation import DavisValidation
+from ranet_edu.datasets.davis import DavisDataset
+from ranet_edu.training.validation import DavisValidation, score_video
 
 
 class StandsStill(nn.Module):
@@ -36,3 +37,11 @@ def test_only_the_first_frames_are_looked_at_when_so_asked(draw_davis):
     leaves_late = draw_davis({"late": [(5, 10)] * 4 + [(35, 60)] * 6})
     assert DavisValidation(leaves_late, frames=5)(StandsStill())["J"] == pytest.approx(1, abs=0.12)
     assert DavisValidation(leaves_late)(StandsStill())["J"] < 0.5
+
+
+def test_a_sequence_without_a_frame_to_score_is_named_before_anything_is_segmented(draw_davis):
+    root = draw_davis({"long": [(5, 10)] * 4, "short": [(5, 10)] * 2})
+    with pytest.raises(ValueError, match="sequence short has no frame to score among 2: first and last"):
+        DavisValidation(root)
+    with pytest.raises(ValueError, match="long has no frame to score among 2"):
+        score_video(None, DavisDataset(root, split="minival")["long"], frames=2)
