@@ -6,10 +6,10 @@ Stage 1 of the paper's training (section 3.5). Built in notebook 07.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -47,6 +47,8 @@ SMALLEST_CUT_OUT = 100  # pixels on its longer side: what is smaller would be sh
 MARGIN = 4  # transparent pixels around a cut-out: it ends where it ends, its picture's border cuts nothing off
 RIVALS = (0.4, 0.3, 0.3)  # how often a distractor is the object's double, one of its kind, and anything
 SPLIT = 0.3  # how often a compound in its own photo is a part of an object rather than a union of two
+KEPT, KEPT_BYTES = 32, 2**28  # photos, and bytes of them, that a process remembers (cut-outs too): one may have 36 MB
+Picture = TypeVar("Picture", np.ndarray, tuple[np.ndarray, np.ndarray])
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,25 @@ def _photo_size(path: Path) -> tuple[int, int]:
         raise ValueError(f"{path} can't be read as an image: {error}") from error
 
 
-read_photo = lru_cache(maxsize=32)(read_image)
+def kept_in_memory(read: Callable[[Path], Picture]) -> Callable[[Path], Picture]:
+    """`read`, which remembers the pictures asked for last: KEPT of them, or fewer, of KEPT_BYTES in all."""
+    kept: dict[Path, Picture] = {}
+
+    def look_up(path: Path) -> Picture:
+        picture = kept.pop(path) if path in kept else read(path)
+        kept[path] = picture  # the one asked for last stands last
+        while len(kept) > KEPT or len(kept) > 1 and sum(map(_bytes_of, kept.values())) > KEPT_BYTES:
+            del kept[next(iter(kept))]
+        return picture
+
+    return look_up
+
+
+def _bytes_of(picture: np.ndarray | tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in (picture if isinstance(picture, tuple) else (picture,)))
+
+
+read_photo = kept_in_memory(read_image)
 
 
 def read_still(still: Still) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +171,7 @@ def read_still(still: Still) -> tuple[np.ndarray, np.ndarray]:
     return read_photo(still.image), read_mask(still.mask)
 
 
-@lru_cache(maxsize=32)
+@kept_in_memory
 def _read_cut_out(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with Image.open(path) as image:
         pixels = np.pad(np.array(image.convert("RGBA")), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from ranet_edu.datasets import stills
 from ranet_edu.datasets.augment import mask_box
 from ranet_edu.datasets.samples import DISTRACTOR, Recipe, Sample, Scene, scene_box
 from ranet_edu.datasets.stills import (
@@ -21,6 +23,7 @@ from ranet_edu.datasets.stills import (
     cut_out,
     find_stills,
     joined,
+    kept_in_memory,
     read_still,
     scene_in_photo,
     shuffled,
@@ -206,6 +209,35 @@ class TestCutOuts:
         (tmp_path / "broken.png").write_bytes(b"not an image")
         with pytest.raises(ValueError, match=r"broken\.png can't be read as an image"):
             find_stills(tmp_path)
+
+
+class TestKeptInMemory:
+    @pytest.fixture
+    def read(self) -> Callable[[Path], np.ndarray]:
+        """Makes arrays of as many bytes as the path says, and notes what it was asked for."""
+
+        def make(path: Path) -> np.ndarray:
+            make.asked.append(str(path))
+            return np.zeros(int(path.stem), np.uint8)
+
+        make.asked = []
+        return make
+
+    def test_what_was_read_last_is_not_read_again(self, read: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stills, "KEPT", 2)
+        look_up = kept_in_memory(read)
+        for name in ("1", "2", "1", "3", "1", "2"):
+            assert look_up(Path(name)).size == int(name)
+        assert read.asked == ["1", "2", "3", "2"]
+
+    def test_large_pictures_take_no_more_than_so_many_bytes(
+        self, read: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stills, "KEPT_BYTES", 100)
+        look_up = kept_in_memory(read)
+        for name in ("40", "50", "40", "60", "40", "50", "200", "200"):
+            look_up(Path(name))
+        assert read.asked == ["40", "50", "60", "50", "200"]
 
 
 class TestStillPairs:
