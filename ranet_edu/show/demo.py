@@ -432,9 +432,9 @@ class Page:
     def choose_frames(self, clip: Clip | None, first: int, last: int, every: int) -> dict:
         """Work on frames first to last of the video, each every-th one; forgets results."""
         clip = _check_open(clip)
-        before = clip.numbers
+        shown = clip.numbers[clip.editing]
         demo_session.choose_frames(clip, int(first), int(last), int(every))
-        editor = {} if clip.numbers[0] == before[0] else self._editor(clip)
+        editor = {} if clip.numbers[0] == shown else self._editor(clip)  # what was painted on that frame stays
         return editor | {self.info: describe(clip)} | self._no_results()
 
     @for_visitors

@@ -148,6 +148,19 @@ def test_a_frame_is_corrected_and_segmentation_goes_on_from_there(client: Client
     np.testing.assert_array_equal(after["holiday/00003.png"], np.minimum(corrected, 1))  # counted from 1
 
 
+def test_other_frames_bring_the_editor_back_to_the_first_of_them(client: Client, video: Path, mask: Path) -> None:
+    def background(step: str, *arguments: int) -> str | None:
+        editor = client.predict(*arguments, api_name=f"/{step}")[0]
+        return Path(editor["background"]).name if editor.get("background") else None
+
+    ready(client, video, mask)
+    run(client)
+    assert background("correct_frame", 3) == "frame-3.png"
+    assert background("choose_frames", 0, 4, 1) == "frame-0.png"
+    assert background("choose_frames", 0, 4, 2) is None, "what is painted on that frame stays"
+    assert background("choose_frames", 2, 4, 1) == "frame-2.png"
+
+
 def test_what_was_painted_is_what_is_segmented(client: Client, video: Path, tmp_path: Path) -> None:
     opened(client, video)
     painted = np.zeros(videos.SIZE, np.uint8)
