@@ -10,7 +10,7 @@ import pytest
 from masters import MASTERS, cells_by_id, is_test, marks, read_master
 from nbformat.v4 import new_code_cell, new_notebook
 
-from ranet_edu.course.build import build, print_page
+from ranet_edu.course.build import build, copy_set_up, print_page
 
 EVERY_MASTER = pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
 
@@ -55,6 +55,46 @@ def test_the_release_brings_what_it_needs(built):
     release = built / "release"
     run = subprocess.run([sys.executable, "-Bc", code], cwd=release, env={}, capture_output=True, text=True, check=True)
     assert run.stdout.split()[:2] == ["3", "attention"] and str(release) in run.stdout
+
+
+def prose_and_code(path):
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+
+
+def links_in(text):
+    """Where the links and images of a text lead within the repository."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+    targets = (target.split("#")[0] for target in re.findall(r"\]\(([^)\s]*[./][^)\s]*)\)", prose))
+    return {target for target in targets if not re.match(r"https?:", target)}
+
+
+def data_in(text):
+    """Paths below data/ but for downloads, written as data/weights/x.csv or as DATA / "weights" / "x.csv"."""
+    written = re.findall(r"(?<![\w/])data/[\w./-]*\w", text)
+    joined = re.findall(r'(?:DATA|"data")((?: / "[\w.-]+")+)', text)
+    paths = [*written, *("data" + parts.replace(" / ", "/").replace('"', "") for parts in joined)]
+    return {path for path in paths if not path.startswith("data/cache")}
+
+
+def test_links_and_paths_are_found():
+    text = "[a](../data/x.md#top) ![b](y.png) [c](https://d.org/) `[no](code.py)` data/w/z.csv. data/cache/d"
+    assert links_in(text) == {"../data/x.md", "y.png"} and data_in(text) == {"data/w/z.csv"}
+    assert data_in('read(DATA / "w" / "z.csv"), root / "data" / "v.csv"') == {"data/w/z.csv", "data/v.csv"}
+
+
+def test_what_the_release_reads_and_links_to_is_in_it(tmp_path):
+    copy_set_up(tmp_path, [path.name for path in MASTERS])
+    texts = [(path.parent, prose_and_code(path)) for kind in ("ipynb", "md") for path in tmp_path.rglob(f"*.{kind}")]
+    assignments = tmp_path / "notebooks" / "assignments"
+    assignments.mkdir()
+    texts += [(assignments, prose_and_code(path)) for path in MASTERS]
+    links = {(folder, target) for folder, text in texts for target in links_in(text)}
+    assert [link for folder, link in sorted(links) if not (folder / link).exists()] == []
+    data = {path for _, text in texts for path in data_in(text)}
+    assert {path for path in data if not (tmp_path / path).exists()} == set()
+    assert {"data/experiments/online.csv", "data/benchmark/epyc-2-cores.csv"} <= data
 
 
 def test_the_release_leaves_out_masters_tests_and_caches(built):
