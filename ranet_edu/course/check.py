@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbformat import NotebookNode
+from nbgrader.preprocessors import IgnorePattern
 from nbgrader.utils import determine_grade
 
-from ranet_edu.course.execute import Limits, error_of, run_notebook
+from ranet_edu.course.execute import IGNORE_STDERR, Limits, error_of, run_notebook
 from ranet_edu.course.masters import marks
 from ranet_edu.course.submissions import UnreadableSubmission, read_submission
 
@@ -41,6 +42,7 @@ def check(path: Path, limits: Limits = Limits()) -> list[CheckResult]:
     if not any(marks(cell).get("grade") for cell in notebook.cells):
         raise UnreadableSubmission(f"{path.name} has no graded cells; name the notebook of an assignment")
     run_notebook(notebook, path.parent, limits)
+    notebook, _ = IgnorePattern(config=IGNORE_STDERR)(notebook, {})
     return [_result(cell) for cell in notebook.cells if marks(cell).get("grade")]
 
 

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import Execute
 from traitlets import Dict, Float, Integer
+from traitlets.config import Config
 
 from ranet_edu.course.masters import marks
 
@@ -25,6 +26,9 @@ OUT_OF_TIME = "CellTimeoutError"
 STOPPED = "it ran out of time, and was stopped"
 NOT_RUN = "NotRun"
 """Name of the error in a cell that came after the notebook had to be given up; its value says why."""
+IGNORE_STDERR = Config(IgnorePattern={"enabled": True, "pattern": ".*"})
+"""nbgrader takes whatever a test cell writes to stderr for a failure: with these settings a progress bar or a log of an
+answer costs no points. A cell that fails has an error among its outputs, too."""
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,15 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import Execute
 from traitlets.config import Config
 
-from ranet_edu.course.execute import ExecuteWithinLimits, Limits
+from ranet_edu.course.execute import IGNORE_STDERR, ExecuteWithinLimits, Limits
 from ranet_edu.video.masks import atomic_path
 
 LOG = "nbgrader.log"
-SETTINGS = 'c = get_config()  # noqa: F821\nc.CourseDirectory.course_id = "ranet_edu"\n'
+SETTINGS = """c = get_config()  # noqa: F821
+c.CourseDirectory.course_id = "ranet_edu"
+c.IgnorePattern.enabled = True
+c.IgnorePattern.pattern = ".*"
+"""
 
 
 @contextmanager
@@ -66,7 +70,7 @@ class CourseFolder:
         self.root.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.root / "nbgrader_config.py") as path:
             path.write_text(SETTINGS, encoding="utf-8")
-        self._config = Config()
+        self._config = Config(IGNORE_STDERR)
         self._config.CourseDirectory.root = str(self.root)
         self._config.CourseDirectory.course_id = "ranet_edu"
         self._config.ExecuteWithinLimits.cell_seconds = limits.cell

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "assignments"
 MASTERS = sorted(FOLDER.glob("A*.ipynb"))
@@ -61,6 +62,37 @@ def changes_of(exercise: str, right: str) -> Callable[[str, str, str | None], Wr
 def read_master(path: Path) -> NotebookNode:
     """A master; treat as constant."""
     return nbformat.read(path, as_version=4)
+
+
+def write_master(path: Path, exercises: Mapping[str, tuple[str, str]]) -> None:
+    """A small master: grade_id -> its answer and its visible check, which gives a point."""
+    solution = {"grade": False, "solution": True, "locked": False, "schema_version": 3, "task": False}
+    check = {**solution, "grade": True, "solution": False, "locked": True, "points": 1}
+    cells = []
+    for name, (answer, test) in exercises.items():
+        source = f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION"
+        cells.append(new_code_cell(source, metadata={"nbgrader": {**solution, "grade_id": name}}))
+        cells.append(new_code_cell(test, metadata={"nbgrader": {**check, "grade_id": f"{name}_check"}}))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.parent.mkdir(parents=True)
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+
+
+TALKATIVE = """import sys
+def {name}(a, b):
+    print("adding", file=sys.stderr)
+    return {result}"""
+
+
+def write_sums(folder: Path) -> Path:
+    """Two small exercises, of which the answers write to stderr; the second answer is wrong."""
+    exercises = {"e1_sum": ("sum_of", "a + b"), "e2_total": ("total", "a - b")}
+    texts = {
+        key: (TALKATIVE.format(name=name, result=result), f"assert {name}(2, 2) == 4, 'two and two are four'")
+        for key, (name, result) in exercises.items()
+    }
+    write_master(folder / "A9_sums.ipynb", texts)
+    return folder / "A9_sums.ipynb"
 
 
 def wrong_answers(path: Path) -> list[WrongAnswer]:

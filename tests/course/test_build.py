@@ -7,8 +7,7 @@ import sys
 
 import nbformat
 import pytest
-from masters import MASTERS, cells_by_id, is_test, marks, read_master
-from nbformat.v4 import new_code_cell, new_notebook
+from masters import MASTERS, cells_by_id, is_test, marks, read_master, write_master
 
 from ranet_edu.course.build import build, copy_set_up, print_page
 
@@ -115,22 +114,8 @@ def test_nothing_is_overwritten(tmp_path):
 
 def test_a_master_that_fails_its_own_tests_is_named_and_nothing_is_left(tmp_path):
     masters = tmp_path / "masters"
-    masters.mkdir()
-    answer = {
-        "grade_id": "e1_sum",
-        "solution": True,
-        "grade": False,
-        "locked": False,
-        "schema_version": 3,
-        "task": False,
-    }
-    test = {**answer, "grade_id": "e1_sum_check", "solution": False, "grade": True, "locked": True, "points": 1}
-    cells = [
-        new_code_cell("### BEGIN SOLUTION\ntotal = 2 + 2\n### END SOLUTION", metadata={"nbgrader": answer}),
-        new_code_cell("assert total == 5, 'two and two are not five'", metadata={"nbgrader": test}),
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), masters / "A9_sums.ipynb")
+    answer, test = "total = 2 + 2", "assert total == 5, 'two and two are not five'"
+    write_master(masters / "A9_sums.ipynb", {"e1_sum": (answer, test)})
     with pytest.raises(ValueError, match=r"A9_sums.ipynb fails .* in e1_sum_check: two and two are not five"):
         build(tmp_path / "out", masters)
     assert [path.name for path in tmp_path.iterdir()] == ["masters"]

@@ -2,7 +2,17 @@
 
 import nbformat
 import pytest
-from masters import MASTERS, answered, cells_by_id, exercises, hand_in, marks, read_master, wrong_submissions
+from masters import (
+    MASTERS,
+    answered,
+    cells_by_id,
+    exercises,
+    hand_in,
+    marks,
+    read_master,
+    write_sums,
+    wrong_submissions,
+)
 
 from ranet_edu import cli
 from ranet_edu.course.check import check, format_results
@@ -36,6 +46,12 @@ def test_hidden_tests_and_words_are_not_claimed_as_points(results):
     assert later == {name: "hidden tests" for name in graded if name.endswith("_hidden")} | {
         name: "graded by hand" for name, cell in graded.items() if cell.cell_type == "markdown"
     }
+
+
+def test_what_an_answer_writes_to_stderr_costs_no_points(tmp_path):
+    right, wrong = check(write_sums(tmp_path / "mine"))
+    assert (right.points, right.message) == (1, "")
+    assert (wrong.points, wrong.message) == (0, "two and two are four")
 
 
 def test_the_table_adds_up(results):

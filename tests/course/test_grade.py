@@ -19,6 +19,7 @@ from masters import (
     points_of,
     read_master,
     tampered,
+    write_sums,
     wrong_submissions,
 )
 
@@ -177,6 +178,13 @@ def small(tmp_path) -> Path:
     (tmp_path / "submissions" / "anna").mkdir(parents=True)
     nbformat.write(read_master(A1), tmp_path / "submissions" / "anna" / A1.name)
     return tmp_path
+
+
+def test_what_an_answer_writes_to_stderr_costs_no_points(tmp_path):
+    master = write_sums(tmp_path / "masters")
+    hand_in(tmp_path / "submissions", "anna", read_master(master), master.stem)
+    (row,) = grade(tmp_path / "submissions", tmp_path / "out", tmp_path / "masters")
+    assert (row.status, row.exercises) == (GRADED, {"e1": 1, "e2": 0})
 
 
 def test_where_grading_fails_the_row_says_so_and_the_command_too(small, monkeypatch, capsys):
