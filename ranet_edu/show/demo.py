@@ -49,6 +49,7 @@ NETWORK_THREAD = ThreadPoolExecutor(1, "network")
 """All that PyTorch computes, from loading the weights on. It keeps a team of threads for each thread that calls it, and
 where there are more of them than cores they sleep while they wait: with two teams a frame took a third longer."""
 NO_MORE = object()
+GONE = "The video is gone: another one was opened, or its page was closed or left for six hours. Open it again."
 
 INTRODUCTION = """# Segment your own video
 
@@ -129,13 +130,13 @@ def for_visitors(handler: Callable) -> Callable:
 
         @functools.wraps(handler)
         def run(*arguments: Any) -> Iterator[Any]:
-            with _messages():
+            with _messages(arguments):
                 yield from handler(*arguments)
     else:
 
         @functools.wraps(handler)
         def run(*arguments: Any) -> Any:
-            with _messages():
+            with _messages(arguments):
                 return handler(*arguments)
 
     return run
@@ -163,19 +164,20 @@ def in_network_thread(handler: Callable) -> Callable:
 
 
 @contextmanager
-def _messages() -> Iterator[None]:
+def _messages(arguments: Sequence[Any]) -> Iterator[None]:
+    clip = next((argument for argument in arguments if isinstance(argument, Clip)), None)
     try:
         yield
     except gr.Error:
         raise
     except (ValueError, ArithmeticError) as error:
         raise gr.Error(str(error), duration=MESSAGE_SECONDS, print_exception=False) from error
-    except FileNotFoundError as error:
-        text = "The video is gone, as it is when its page was closed or left for six hours: open it again."
-        raise gr.Error(text, duration=MESSAGE_SECONDS, print_exception=False) from error
     except Exception as error:
-        logging.getLogger(__name__).exception("the demo failed")
-        text = "This should not have happened; the window in which the demo runs says more. Choose the video anew."
+        if isinstance(error, OSError) and clip is not None and not clip.is_open:
+            text = GONE
+        else:
+            logging.getLogger(__name__).exception("the demo failed")
+            text = "This should not have happened; the window in which the demo runs says more. Choose the video anew."
         raise gr.Error(text, duration=MESSAGE_SECONDS, print_exception=False) from error
 
 
@@ -489,28 +491,20 @@ class Page:
     @for_visitors
     def results(self, clip: Clip | None, progress: gr.Progress = gr.Progress()) -> dict:  # noqa: B008
         """Summary, overlay video, masks as ZIP, cut-outs (made on demand), curves."""
-        if clip is None or not clip.records:
+        if clip is None:
             return self._no_results()
-        video, masks = clip.new_file("overlay.mp4"), clip.new_file(f"masks-{clip.name}.zip")
-        count = len(clip.records)
-        demo_session.write_overlay(clip, video, progress.tqdm(range(count), desc="writing the video"))
-        demo_session.write_mask_zip(clip, masks)
-        curves = self._picture(clip, "curves", demo_inside.run_figure(clip.records, clip.given))
-        last = max(1, count - 1)
-        wrong, frame = gr.Slider(maximum=last, value=min(1, count - 1)), gr.Slider(maximum=last, value=_predicted(clip))
-        files = {self.video: str(video), self.masks: str(masks), self.curves: curves}
-        shown = dict.fromkeys((self.result, self.details, self.inside), gr.update(visible=True))
-        told = {self.summary: summarise(clip), self.wrong: wrong, self.frame: frame}
-        return told | files | shown | self._nothing_asked_for()
+        with clip.in_use():
+            return self._made_of(clip, progress) if clip.records else self._no_results()
 
     @for_visitors
     def make_cut_outs(self, clip: Clip | None, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         """The objects on a transparent background, as ZIP of PNG."""
         clip = _check_open(clip)
-        clip.check_done(0)
-        path = clip.new_file(f"cut-outs-{clip.name}.zip")
-        indices = progress.tqdm(range(len(clip.records)), desc="cutting out")
-        demo_session.write_cut_outs(clip, path, indices)
+        with clip.in_use():
+            clip.check_done(0)
+            path = clip.new_file(f"cut-outs-{clip.name}.zip")
+            indices = progress.tqdm(range(len(clip.records)), desc="cutting out")
+            demo_session.write_cut_outs(clip, path, indices)
         return str(path)
 
     @for_visitors
@@ -579,6 +573,20 @@ class Page:
             self.truth: gr.Button(visible=clip.truth is not None),
         }
         return {self.clip: clip} | self._editor(clip) | frames | self._no_results()
+
+    def _made_of(self, clip: Clip, progress: gr.Progress) -> dict:
+        """Write what is shown of a run, and show it."""
+        video, masks = clip.new_file("overlay.mp4"), clip.new_file(f"masks-{clip.name}.zip")
+        count = len(clip.records)
+        demo_session.write_overlay(clip, video, progress.tqdm(range(count), desc="writing the video"))
+        demo_session.write_mask_zip(clip, masks)
+        curves = self._picture(clip, "curves", demo_inside.run_figure(clip.records, clip.given))
+        last = max(1, count - 1)
+        wrong, frame = gr.Slider(maximum=last, value=min(1, count - 1)), gr.Slider(maximum=last, value=_predicted(clip))
+        files = {self.video: str(video), self.masks: str(masks), self.curves: curves}
+        shown = dict.fromkeys((self.result, self.details, self.inside), gr.update(visible=True))
+        told = {self.summary: summarise(clip), self.wrong: wrong, self.frame: frame}
+        return told | files | shown | self._nothing_asked_for()
 
     def _no_results(self) -> dict:
         empty = dict.fromkeys((self.video, self.masks, self.curves))
@@ -702,7 +710,7 @@ def _check_open(clip: Clip | None) -> Clip:
     if clip is None:
         raise ValueError("No video is open: choose an example or upload a video first.")
     if not clip.is_open:
-        raise ValueError("This session has ended, and its video was removed: open the video again.")
+        raise ValueError(GONE)
     return clip
 
 

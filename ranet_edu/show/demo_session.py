@@ -71,7 +71,8 @@ class Clip:
     is frame numbers[i] of the source. truth: the true masks, of the examples. records: one for each frame that is done.
     given: frames whose mask came from a person. editing: the frame whose mask is being painted, where `segment` begins.
     mask: what is painted or uploaded for it, where that is known. segmenter: of the last run; its model may have learnt
-    the clip. running: a run is going on. stop: set it, and that run ends after the frame at hand.
+    the clip. running: a run is going on. readers: how many results are being made of the frames that are done. stop:
+    set it, and a run ends after the frame at hand. lock: held while frames are dropped, and while `readers` changes.
     """
 
     folder: Path
@@ -87,7 +88,9 @@ class Clip:
     mask: np.ndarray | None = None
     segmenter: VideoSegmenter | None = None
     running: bool = False
+    readers: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_open(self) -> bool:
@@ -124,10 +127,25 @@ class Clip:
         planes = sorted((self.folder / "soft").glob(f"{index:05d}-*.png"))
         return np.stack([cv2.imread(str(plane), cv2.IMREAD_GRAYSCALE) for plane in planes]) / np.float32(255)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While the block runs, no frame that is done is dropped: something is made of them."""
+        with self.lock:
+            self.readers += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.readers -= 1
+            if not self.is_open:
+                self.close()  # removed while a file was being written
+
     def check_idle(self) -> None:
-        """Raise ValueError while a run is going on."""
+        """Raise ValueError while a run is going on, or something is made of its frames."""
         if self.running:
             raise ValueError("The clip is being segmented: wait until it is done, or press Cancel first.")
+        if self.readers:
+            raise ValueError("Results are being written: wait until they are there, then do this again.")
 
     def check_done(self, index: int) -> None:
         """Raise ValueError unless frame `index` is segmented."""
@@ -136,22 +154,24 @@ class Clip:
             raise ValueError(f"Frame {index} is not segmented yet: {done}. Press Segment first.")
 
     def keep(self, index: int, frame: np.ndarray, state: VideoState) -> np.ndarray:
-        """Store a frame with its result; returns its label map."""
+        """Store a frame with its result; returns its label map. Raises OSError where that can't be written."""
         labels = state.label_map.cpu().numpy()
         soft = np.rint(state.probabilities.cpu().numpy() * 255).astype(np.uint8)
-        cv2.imwrite(str(self._path("frames", index, ".jpg")), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        _write(self._path("frames", index, ".jpg"), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
         for label, plane in zip(state.labels.tolist(), soft, strict=True):
-            cv2.imwrite(str(self._path("soft", index, f"-{label:03d}.png")), plane, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            _write(self._path("soft", index, f"-{label:03d}.png"), plane, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         write_mask(self._path("masks", index, ".png"), labels)
         return labels
 
     def forget(self, begin: int) -> None:
-        """Drop the results from frame `begin` on."""
-        for index in range(begin, len(self.records)):
-            for path in self.folder.glob(f"[fms]*/{index:05d}[.-]*"):
-                path.unlink(missing_ok=True)
-        del self.records[begin:]
-        self.given = [index for index in self.given if index < begin]
+        """Drop the results from frame `begin` on. Raises ValueError as `check_idle` does."""
+        with self.lock:
+            self.check_idle()
+            for index in range(begin, len(self.records)):
+                for path in self.folder.glob(f"[fms]*/{index:05d}[.-]*"):
+                    path.unlink(missing_ok=True)
+            del self.records[begin:]
+            self.given = [index for index in self.given if index < begin]
 
     def new_file(self, name: str) -> Path:
         """A path for something to show, in the clip's folder; the one of the same name before it is removed."""
@@ -215,7 +235,6 @@ def choose_frames(clip: Clip, first: int, last: int, every: int = 1) -> None:
         )
     if every < 1:
         raise ValueError(f"Every {every}-th frame makes no sense; choose 1 for all frames, 2 for half of them.")
-    clip.check_idle()
     clip.forget(0)
     clip.numbers, clip.editing, clip.mask = range(first, last + 1, every)[:MAX_FRAMES], 0, None
 
@@ -241,6 +260,12 @@ def named(path: str | Path) -> Iterator[None]:
     except (ValueError, OSError) as error:
         kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
         raise kind(str(error).replace(str(path), Path(path).name)) from error
+
+
+def _write(path: Path, picture: np.ndarray, parameters: list[int]) -> None:
+    """OpenCV's imwrite, which only returns False where it fails: raises OSError that names the file."""
+    if not cv2.imwrite(str(path), picture, parameters):
+        raise OSError(f"{path} can't be written: is the disk full, or the folder not writable?")
 
 
 def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -359,11 +384,11 @@ def segment(
 
     Results are kept in the clip's folder, frame by frame; those of frames before `begin` stay, later ones are made
     anew. learn_seconds: learn the given frame for so long first (RANet+). Ends early where `clip.stop` is set or the
-    clip is closed, after the frame at hand. Raises ValueError for an empty mask, and where a frame can't be read.
+    clip is closed, after the frame at hand. Raises ValueError for an empty mask, where a frame can't be read, and while
+    the clip is in use; OSError where a result can't be written.
     """
     begin = clip.editing if begin is None else begin
     check_mask(mask)
-    clip.check_idle()
     clip.forget(begin)
     clip.stop.clear()
     clip.running = True
@@ -390,7 +415,12 @@ def _segment(
         if clip.ended:
             return
         state = clip.segmenter.begin(frame, mask) if state is None else clip.segmenter.step(state, frame)
-        labels = clip.keep(index, frame, state)
+        try:
+            labels = clip.keep(index, frame, state)
+        except OSError:
+            if clip.is_open:
+                raise
+            return  # its folder was removed meanwhile
         clip.records.append(make_record(state, labels, matches, true_mask(clip, index) if clip.truth else None))
         seconds = time.monotonic() - start
         yield Progress(index, len(clip.numbers), index - begin + 1, seconds, frame, labels)

@@ -308,6 +308,49 @@ def test_a_fault_of_ours_shows_nothing_of_the_inside(
     client.predict("cat", api_name="/open_example")
 
 
+def test_a_missing_file_is_the_visitor_s_doing_only_where_the_clip_was_closed(
+    client: Client, video: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise FileNotFoundError("no image file")
+
+    def close_and_fail(clip: demo_session.Clip, *_: object) -> None:
+        clip.close()
+        fail()
+
+    ready(client, video, mask)
+    run(client)
+    for write, words in ((fail, "This should not have happened"), (close_and_fail, "The video is gone")):
+        monkeypatch.setattr(demo_session, "write_mask_zip", write)
+        with pytest.raises(AppError, match=words):
+            client.predict(api_name="/results")
+
+
+@pytest.mark.parametrize(("step", "write"), [("results", "write_mask_zip"), ("cut_outs", "write_cut_outs")])
+def test_frames_stay_until_results_are_made_of_them(
+    client: Client, video: Path, mask: Path, monkeypatch: pytest.MonkeyPatch, step: str, write: str
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    original = getattr(demo_session, write)
+
+    def write_slowly(*arguments: object) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        original(*arguments)
+
+    ready(client, video, mask)
+    run(client)
+    monkeypatch.setattr(demo_session, write, write_slowly)
+    job = client.submit(api_name=f"/{step}")
+    assert begun.wait(PATIENCE)
+    for again, arguments in (("choose_frames", (0, 4, 1)), ("segment", (None,))):
+        with pytest.raises(AppError, match="wait until they are there"):
+            client.predict(*arguments, api_name=f"/{again}")
+    go_on.set()
+    made = job.result(timeout=PATIENCE)
+    assert len(masks_in(made if step == "cut_outs" else made[2])) == 6
+
+
 # --- one machine, several visitors
 
 

@@ -340,10 +340,16 @@ def test_learning_ends_when_it_is_cancelled_or_the_page_closed(
     timer.join()
 
 
-@pytest.mark.parametrize("when", ["between frames", "while a frame is written"])
+@pytest.mark.parametrize("when", ["between frames", "before a frame is written", "while a frame is written"])
 def test_a_closed_clip_ends_its_run_and_leaves_nothing(
     clip: Clip, segmenter: VideoSegmenter, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
+    keep = Clip.keep
+
+    def keep_late(*arguments: object) -> np.ndarray:
+        clip.close()
+        return keep(*arguments)
+
     def write_late(path: Path, labels: np.ndarray) -> None:
         clip.close()
         write_mask(path, labels)  # makes the folder again
@@ -352,9 +358,39 @@ def test_a_closed_clip_ends_its_run_and_leaves_nothing(
     next(going)
     if when == "between frames":
         clip.close()
+    elif when == "before a frame is written":
+        monkeypatch.setattr(Clip, "keep", keep_late)
     else:
         monkeypatch.setattr(demo_session, "write_mask", write_late)
     assert len(list(going)) <= 1
+    assert not clip.folder.exists()
+
+
+def test_a_full_disk_ends_a_run_with_the_name_of_the_file(
+    clip: Clip, segmenter: VideoSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_session.cv2, "imwrite", lambda *_: False)
+    with pytest.raises(OSError, match=r"00000\.jpg can't be written: is the disk full"):
+        run(clip, segmenter)
+    assert not clip.running and clip.records == []
+
+
+def test_frames_in_use_are_not_dropped(clip: Clip, segmenter: VideoSegmenter) -> None:
+    run(clip, segmenter)
+    kept = files(clip)
+    with clip.in_use(), clip.in_use():
+        for drop in (lambda: run(clip, segmenter), lambda: choose_frames(clip, 0, 2), lambda: correct_frame(clip, 0)):
+            with pytest.raises(ValueError, match="wait until they are there"):
+                drop()
+    assert files(clip) == kept and len(clip.records) == 6
+    choose_frames(clip, 0, 2)
+    assert files(clip) == []
+
+
+def test_what_is_written_into_a_closed_clip_goes_too(clip: Clip) -> None:
+    with clip.in_use():
+        clip.close()
+        write_mask(clip.folder / "view" / "late.png", videos.square(0))
     assert not clip.folder.exists()
 
 
