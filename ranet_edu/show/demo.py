@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import glob
 import hashlib
 import inspect
 import logging
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ class Page:
         with gr.Blocks(
             title="RANet: segment your own video", analytics_enabled=False, delete_cache=(600, SIX_HOURS)
         ) as self.blocks:
-            self.clip = gr.State(None, time_to_live=SIX_HOURS, delete_callback=_close)
+            self.clip = gr.State(None, time_to_live=SIX_HOURS, delete_callback=self._close)
             gr.Markdown(INTRODUCTION)
             with gr.Accordion("What it takes, and what it can't do", open=False):
                 gr.Markdown(LIMITS)
@@ -417,16 +418,16 @@ class Page:
 
     @for_visitors
     def open_video(self, clip: Clip | None, path: str, request: gr.Request) -> dict:
-        """Open an uploaded video: MP4, MOV, WebM, GIF, MKV or AVI. It is moved into the session's folder."""
+        """Open an uploaded video: MP4, MOV, WebM, GIF, MKV or AVI. It is kept in the session's folder."""
         if not path:
             raise ValueError("No video was given: choose a file.")
         kept = self._folder_of(request) / "upload" / secrets.token_hex(8) / Path(path).name
         kept.parent.mkdir(parents=True)
         try:
-            shutil.move(path, kept)
+            _keep(path, kept)
             opened = demo_session.open_clip(kept, self._folder_of(request))
         except Exception:
-            shutil.rmtree(kept.parent)
+            self._remove(kept)
             raise
         return self._opened(clip, opened)
 
@@ -549,6 +550,8 @@ class Page:
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: remove all that belongs to it."""
+        for kept in self._folder_of(request).glob("upload/*/*"):
+            self._remove(kept)
         shutil.rmtree(self._folder_of(request), ignore_errors=True)
 
     # --- helpers
@@ -560,11 +563,23 @@ class Page:
         name = hashlib.sha256(self._secret + request.session_hash.encode()).hexdigest()[:32]
         return Path(self._folder.name) / name
 
+    def _close(self, clip: Clip | None) -> None:
+        if clip is not None:
+            clip.close()
+            if clip.truth is None:
+                self._remove(clip.source.path)
+
+    def _remove(self, kept: Path) -> None:
+        """Remove a video from the session's folder, and Gradio's name of it, unless it was uploaded once more since."""
+        for upload in Path(self._folder.name).parent.glob(f"*/{glob.escape(kept.name)}"):
+            with suppress(FileNotFoundError):
+                if upload.samefile(kept):
+                    upload.unlink()
+        shutil.rmtree(kept.parent, ignore_errors=True)
+
     def _opened(self, before: Clip | None, clip: Clip) -> dict:
         if before is not None:
-            before.close()
-            if before.truth is None:  # an upload, in a folder of its own
-                shutil.rmtree(before.source.path.parent, ignore_errors=True)
+            self._close(before)
         last = clip.length - 1
         frames = {
             self.first: gr.Slider(maximum=max(1, last), value=0),
@@ -721,9 +736,15 @@ def _painted(clip: Clip, layers: list[str] | None) -> np.ndarray:
     return demo_session.check_mask(np.zeros(clip.size) if clip.mask is None else clip.mask)
 
 
-def _close(clip: Clip | None) -> None:
-    if clip is not None:
-        clip.close()
+def _keep(upload: str | Path, kept: Path) -> None:
+    """A second name for an upload, or a copy of it. Gradio has one file for all uploads of the same content, so that
+    another visitor may be about to open it, too. Raises ValueError where it is gone."""
+    try:
+        os.link(upload, kept)
+    except FileNotFoundError as error:
+        raise ValueError(f"{kept.name} is no longer there: upload it again.") from error
+    except OSError:  # the disk has no links
+        shutil.copyfile(upload, kept)
 
 
 def _upload_folder() -> Path:

@@ -447,6 +447,51 @@ def test_two_visitors_at_once_each_get_their_own(
     second.close()
 
 
+def uploaded(page: gr.Blocks, path: Path) -> str:
+    """Where the server keeps the file, which nothing has been done with yet."""
+    with open(path, "rb") as file:
+        answer = requests.post(f"{page.local_url}gradio_api/upload", files={"files": file}, timeout=PATIENCE)
+    return answer.json()[0]
+
+
+def answer_to(page: gr.Blocks, path: str, session: str) -> str:
+    """What the server says where a session asks for a file of its own to be opened: its events, as they come."""
+    call = f"{page.local_url}gradio_api/call/open_video"
+    data = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "session_hash": session}
+    event = requests.post(call, json=data, timeout=PATIENCE).json()["event_id"]
+    return requests.get(f"{call}/{event}", timeout=PATIENCE).text
+
+
+def test_two_visitors_may_upload_the_same_file(page: gr.Blocks, video: Path) -> None:
+    paths = [uploaded(page, video) for _ in range(2)]
+    assert paths[0] == paths[1], "Gradio has one file for both"
+    for session in ("one", "two"):
+        assert "event: complete" in answer_to(page, paths[0], session)
+
+
+def test_an_upload_that_is_gone_is_asked_for_again(page: gr.Blocks, video: Path, client: Client) -> None:
+    def vanish(upload: str, kept: Path) -> None:
+        Path(upload).unlink()
+        keep(upload, kept)
+
+    keep = demo._keep
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "_keep", vanish)
+        with pytest.raises(AppError, match=r"holiday\.mp4 is no longer there: upload it again"):
+            opened(client, video)
+    assert opened(client, video).startswith("**holiday**")
+
+
+def test_where_files_can_t_be_linked_they_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    (tmp_path / "film.mp4").write_text("film")
+    monkeypatch.setattr(os, "link", refuse)
+    demo._keep(tmp_path / "film.mp4", tmp_path / "kept.mp4")
+    assert (tmp_path / "film.mp4").read_text() == (tmp_path / "kept.mp4").read_text() == "film"
+
+
 def folders(page: gr.Blocks) -> list[Path]:
     """The visitors' folders."""
     return [path for path in Path(page.GRADIO_CACHE).glob("visitors-*/*") if path.is_dir()]
@@ -461,6 +506,23 @@ def test_a_visitor_s_files_go_when_the_page_is_closed(page: gr.Blocks, video: Pa
     assert any(own.rglob("*.mp4")) and any(own.rglob("*.jpg"))
     visitor.close()
     until(lambda: not own.exists())
+
+
+def test_the_video_goes_with_the_page_unless_another_visitor_has_uploaded_it_since(
+    page: gr.Blocks, tmp_path: Path
+) -> None:
+    alone, shared = (videos.write_video(tmp_path / f"{name}.mp4") for name in ("alone", "shared"))
+    before = set(folders(page))
+    visitors = [visit(page.local_url) for _ in range(2)]
+    for visitor, path in zip(visitors, (alone, shared), strict=True):
+        opened(visitor, path)
+    again = uploaded(page, shared)
+    own = set(folders(page)) - before
+    for visitor in visitors:
+        visitor.close()
+    until(lambda: not any(folder.exists() for folder in own))
+    assert not any(Path(page.GRADIO_CACHE).rglob("alone.mp4"))
+    assert "event: complete" in answer_to(page, again, "another")
 
 
 def test_another_video_takes_the_place_of_the_first(
