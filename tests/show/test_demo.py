@@ -548,13 +548,15 @@ def test_the_page_is_this_machine_s_own(page: gr.Blocks) -> None:
 
 
 @pytest.mark.parametrize("file", ["/etc/hostname", __file__])
-def test_no_path_outside_of_the_uploads_is_read(page: gr.Blocks, file: str) -> None:
+def test_no_path_outside_of_the_uploads_is_served(page: gr.Blocks, file: str) -> None:
     assert requests.get(f"{page.local_url}gradio_api/file={file}", timeout=PATIENCE).status_code == 403
-    call = f"{page.local_url}gradio_api/call/open_video"
-    data = {"data": [{"path": file, "meta": {"_type": "gradio.FileData"}}], "session_hash": "stranger"}
-    event = requests.post(call, json=data, timeout=PATIENCE).json()["event_id"]
-    answer = requests.get(f"{call}/{event}", timeout=PATIENCE).text
+
+
+def test_no_video_outside_of_the_uploads_is_opened(page: gr.Blocks, video: Path) -> None:
+    answer = answer_to(page, str(video), "stranger")
     assert "event: error" in answer and "event: complete" not in answer
+    assert video.exists()
+    assert "event: complete" in answer_to(page, uploaded(page, video), "stranger"), "a video that can be opened"
 
 
 def test_an_upload_above_the_cap_is_refused(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
