@@ -2,7 +2,8 @@
 
 `ranet-edu demo` serves it; notebook 14 builds its core. Every step is an endpoint of the API under the name of the
 handler. A visitor's state is one `Clip`, kept by Gradio for the session; what belongs to it lies in one folder, which
-is removed when the page is closed. Nothing is shared but the model, which looks at one frame at a time.
+is removed when the page is closed; masks and what the editor sends lie beside it, where Gradio keeps uploads, for an
+hour. Nothing is shared but the model, which looks at one frame at a time.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from ranet_edu.video.segmenter import VideoSegmenter
 MAX_BYTES = "200mb"
 SIX_HOURS = 6 * 3600
 """For so long a page stays usable; what a browser left without a word is removed after that time."""
+HOUR, TEN_MINUTES = 3600, 600
+"""Every ten minutes Gradio removes uploads that are older than an hour."""
 LIVE_SIDE = 640
 LIVE_INTERVAL = 0.2
 """Pixels and seconds: how large and how often the frame at hand is sent while a run goes on."""
@@ -50,7 +53,7 @@ NETWORK_THREAD = ThreadPoolExecutor(1, "network")
 """All that PyTorch computes, from loading the weights on. It keeps a team of threads for each thread that calls it, and
 where there are more of them than cores they sleep while they wait: with two teams a frame took a third longer."""
 NO_MORE = object()
-GONE = "The video is gone: another one was opened, or its page was closed or left for six hours. Open it again."
+GONE = "The video is gone: another one was opened, its page was closed, or six hours are over. Open it again."
 
 INTRODUCTION = """# Segment your own video
 
@@ -66,7 +69,9 @@ from one frame to the next, or comes back after it was hidden. Cuts end it: choo
 comes with this page is small and was trained briefly, to teach the method. If a mask goes wrong, correct it where it
 begins to, and continue from there.
 
-Your video stays on the machine that runs this page. It is removed when you close the page.
+Your video stays on the machine that runs this page. It is removed with all that was made of it when you close the page
+or open another video, and after six hours. Masks that you upload, your painting and the frame that you painted on are
+removed within 70 minutes after they were sent. When the page's server ends, nothing stays.
 """
 SCORES = """J: how well the found area agrees with the true mask; F: how well its outline does. Means over the predicted
 frames without the last, as DAVIS counts.
@@ -190,9 +195,10 @@ class Page:
         self.sizes = working_sizes(model)
         self._secret = secrets.token_bytes(16)
         self._folder = tempfile.TemporaryDirectory(prefix="visitors-", dir=_upload_folder())
+        gr.set_static_paths(self._folder.name)  # served from there, and not counted among what is removed by its age
         self.examples = [sequence.name for sequence in demo_session.examples()]
         with gr.Blocks(
-            title="RANet: segment your own video", analytics_enabled=False, delete_cache=(600, SIX_HOURS)
+            title="RANet: segment your own video", analytics_enabled=False, delete_cache=(TEN_MINUTES, HOUR)
         ) as self.blocks:
             self.clip = gr.State(None, time_to_live=SIX_HOURS, delete_callback=self._close)
             gr.Markdown(INTRODUCTION)
@@ -550,9 +556,10 @@ class Page:
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: remove all that belongs to it."""
-        for kept in self._folder_of(request).glob("upload/*/*"):
-            self._remove(kept)
-        shutil.rmtree(self._folder_of(request), ignore_errors=True)
+        folder = self._folder_of(request)
+        for kept in glob.glob("upload/*/*", root_dir=folder):
+            self._remove(folder / kept)
+        shutil.rmtree(folder, ignore_errors=True)
 
     # --- helpers
 
@@ -571,10 +578,11 @@ class Page:
 
     def _remove(self, kept: Path) -> None:
         """Remove a video from the session's folder, and Gradio's name of it, unless it was uploaded once more since."""
-        for upload in Path(self._folder.name).parent.glob(f"*/{glob.escape(kept.name)}"):
+        uploads = Path(self._folder.name).parent
+        for name in glob.glob(f"*/{glob.escape(kept.name)}", root_dir=uploads):
             with suppress(FileNotFoundError):
-                if upload.samefile(kept):
-                    upload.unlink()
+                if kept.samefile(uploads / name):
+                    (uploads / name).unlink()
         shutil.rmtree(kept.parent, ignore_errors=True)
 
     def _opened(self, before: Clip | None, clip: Clip) -> dict:

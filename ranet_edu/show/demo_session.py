@@ -295,10 +295,12 @@ def labels_of_layers(layers: Iterable[np.ndarray], size: tuple[int, int]) -> np.
 
 
 def read_layer(path: str | Path) -> np.ndarray:
-    """A painted layer from a file, uint8 RGBA (H, W, 4). Raises ValueError where it is no picture."""
+    """A painted layer from a file, uint8 RGBA (H, W, 4). Raises ValueError where it is no picture, or gone."""
     try:
         with Image.open(path) as picture:
             return np.array(picture.convert("RGBA"))
+    except FileNotFoundError as error:
+        raise ValueError("What was painted had to wait too long and was removed: press Segment again.") from error
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"{Path(path).name} is no painted layer: paint anew, and press Segment.") from error
 

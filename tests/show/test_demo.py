@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import browser as support
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import requests
 import videos
+from gradio import route_utils
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -497,15 +499,59 @@ def folders(page: gr.Blocks) -> list[Path]:
     return [path for path in Path(page.GRADIO_CACHE).glob("visitors-*/*") if path.is_dir()]
 
 
-def test_a_visitor_s_files_go_when_the_page_is_closed(page: gr.Blocks, video: Path, mask: Path) -> None:
-    before = set(folders(page))
+def kept(page: gr.Blocks) -> set[Path]:
+    """The server's files, but for Gradio's empty ones."""
+    files = {Path(folder, name) for folder, _, names in os.walk(page.GRADIO_CACHE) for name in names}
+    return {path for path in files if not path.name.startswith("tmp")}
+
+
+def let_an_hour_pass(page: gr.Blocks, patch: pytest.MonkeyPatch) -> None:
+    """Remove what Gradio's ten-minutely round removes then."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    patch.setattr(route_utils, "datetime", Later)
+    route_utils.delete_files_created_by_app(page, page.delete_cache[1])
+
+
+def test_a_visitor_s_files_go_when_the_page_is_closed_and_what_was_painted_an_hour_later(
+    page: gr.Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, mask, layer = (tmp_path / f"private.{kind}" for kind in ("mp4", "mask.png", "layer.png"))
+    videos.write_video(video)
+    write_mask(mask, videos.square(0))
+    Image.fromarray(demo_session.layer_of_labels(videos.square(0))).save(layer)
+    before = kept(page)
     visitor = visit(page.local_url)
     ready(visitor, video, mask)
-    run(visitor)
-    (own,) = set(folders(page)) - before
-    assert any(own.rglob("*.mp4")) and any(own.rglob("*.jpg"))
+    list(visitor.submit([handle_file(layer)], api_name="/segment"))
+    visitor.predict(api_name="/results")
+    endings = {path.suffix for path in kept(page) - before}
+    assert {".mp4", ".jpg", ".png", ".zip"} <= endings
     visitor.close()
-    until(lambda: not own.exists())
+    until(lambda: {path.name for path in kept(page) - before} == {"private.mask.png", "private.layer.png"})
+    assert page.delete_cache == (600, 3600)
+    let_an_hour_pass(page, monkeypatch)
+    assert kept(page) - before == set()
+
+
+def test_what_an_open_page_shows_stays_longer(
+    page: gr.Blocks, client: Client, video: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(folders(page))
+    ready(client, video, mask)
+    run(client)
+    client.predict(api_name="/results")
+    (own,) = set(folders(page)) - before
+    shown = [path for path in own.rglob("*") if path.is_file()]
+    let_an_hour_pass(page, monkeypatch)
+    assert {"overlay", "masks", "curves", "frame"} <= {path.name.split("-")[0] for path in shown}
+    assert all(path.exists() for path in shown)
+    for path in own.rglob("view/*"):
+        assert requests.get(f"{page.local_url}gradio_api/file={path}", timeout=PATIENCE).ok
 
 
 def test_the_video_goes_with_the_page_unless_another_visitor_has_uploaded_it_since(
@@ -521,7 +567,7 @@ def test_the_video_goes_with_the_page_unless_another_visitor_has_uploaded_it_sin
     for visitor in visitors:
         visitor.close()
     until(lambda: not any(folder.exists() for folder in own))
-    assert not any(Path(page.GRADIO_CACHE).rglob("alone.mp4"))
+    assert "alone.mp4" not in {path.name for path in kept(page)}
     assert "event: complete" in answer_to(page, again, "another")
 
 

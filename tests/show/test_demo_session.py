@@ -31,6 +31,7 @@ from ranet_edu.show.demo_session import (
     open_clip,
     open_example,
     read_first_mask,
+    read_layer,
     segment,
     true_mask,
     working_size,
@@ -165,6 +166,11 @@ def test_later_layers_lie_on_top_and_no_layer_is_an_empty_mask() -> None:
 def test_a_layer_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="3 x 2, but the frame is 4 x 2"):
         labels_of_layers([np.zeros((2, 3, 4), np.uint8)], (2, 4))
+
+
+def test_a_layer_that_was_removed_while_it_waited_is_asked_for_again(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="press Segment again"):
+        read_layer(tmp_path / "layer.png")
 
 
 @pytest.mark.parametrize(
