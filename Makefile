@@ -7,9 +7,10 @@ VENV_PYTHON := $(VENV)/bin/python
 # Written last, so an interrupted installation is repeated; older than pyproject.toml, it is done again.
 INSTALLED := $(VENV)/installed
 
-NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+# As requires-python in pyproject.toml.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$python; break; }; done)
+	$$python -c '$(FITS)' 2>/dev/null && { echo $$python; break; }; done)
 LAB_FLAGS ?=
 DEMO_FLAGS ?=
 # Waiting threads of OpenMP spin briefly, as for the ranet-edu command (cli.spin_briefly); kernels inherit it.
@@ -24,7 +25,7 @@ SHARED_OUT := -n $(TEST_PROCESSES) --dist loadfile
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "Options: PYTHON=python3.12 chooses the Python (3.11 or newer) that the first run makes $(VENV) with,"
+	@echo "Options: PYTHON=python3.12 chooses the Python (3.11 to 3.13) that the first run makes $(VENV) with,"
 	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu a PyTorch without CUDA (much smaller; no GPU),"
 	@echo "LAB_FLAGS=\"--no-browser --port 9999\" goes to JupyterLab,"
 	@echo "DEMO_FLAGS=\"--no-browser --port 9999\" to the demo. To choose anew: make clean, then again."
@@ -48,10 +49,10 @@ clean:  ## remove .venv, build leftovers and caches; keeps data/cache (your down
 	find ranet_edu tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
-	@if $(VENV_PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null && $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+	@if $(VENV_PYTHON) -c '$(FITS)' 2>/dev/null && $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then exit 0; fi; \
 	python="$(PYTHON)"; \
-	if ! "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then \
-		echo "No Python 3.11 or newer found ($${python:-tried python3.13, python3.12, python3.11, python3})."; \
+	if ! "$$python" -c '$(FITS)' 2>/dev/null; then \
+		echo "No Python 3.11, 3.12 or 3.13 found ($${python:-tried python3.13, python3.12, python3.11, python3})."; \
 		echo "Debian, Ubuntu: sudo apt install python3 python3-venv    macOS: brew install python@3.13"; \
 		echo "or from python.org; then once more, with PYTHON=/path/to/python3 if it is not on your PATH."; \
 		exit 1; \

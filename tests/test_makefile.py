@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 # A Python whose `-m venv` puts a copy of itself into .venv and whose pip writes down what it was asked for.
 STAND_IN = """#!/bin/sh
 case "$*" in
-  *version_info*) exit {too_old} ;;
+  *version_info*) exit {unfit} ;;
   *ensurepip*) exit {no_venv} ;;
   --version) echo "Python 3.12.0" ;;
   "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
@@ -35,9 +38,9 @@ def clone(repository: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def write_python(folder: Path, *, too_old: int = 0, no_venv: int = 0, pip_fails: int = 0) -> None:
-    python = folder / "python"
-    python.write_text(STAND_IN.format(too_old=too_old, no_venv=no_venv, pip_fails=pip_fails))
+def write_python(folder: Path, name: str = "python", *, unfit: int = 0, no_venv: int = 0, pip_fails: int = 0) -> None:
+    python = folder / name
+    python.write_text(STAND_IN.format(unfit=unfit, no_venv=no_venv, pip_fails=pip_fails))
     python.chmod(0o755)
 
 
@@ -92,11 +95,26 @@ def test_torch_comes_first_from_the_index_that_was_chosen(clone: Path) -> None:
     assert "--editable" in second
 
 
-def test_an_old_python_is_refused_with_what_to_install(clone: Path) -> None:
-    write_python(clone, too_old=1)
+def test_a_python_that_fits_is_found_beside_a_newer_one(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("python3.13", "python3.12", "python3.11", "python3"):
+        write_python(clone, name, unfit=int(name != "python3.12"))
+    monkeypatch.setenv("PATH", str(clone), prepend=os.pathsep)
+    assert "Making .venv with Python 3.12.0" in make(clone, "setup").stdout
+
+
+@pytest.mark.parametrize(("version", "status"), [((3, 10, 9), 1), ((3, 11, 0), 0), ((3, 13, 9), 0), ((3, 14, 0), 1)])
+def test_which_pythons_fit(repository: Path, version: tuple[int, ...], status: int) -> None:
+    condition = re.search(r"^FITS := import sys; (.*)$", (repository / "Makefile").read_text(), re.M)[1]
+    with pytest.raises(SystemExit) as end:
+        exec(condition, {"sys": SimpleNamespace(version_info=version, exit=sys.exit)})
+    assert int(end.value.code) == status
+
+
+def test_an_unfit_python_is_refused_with_what_to_install(clone: Path) -> None:
+    write_python(clone, unfit=1)
     outcome = make(clone, "setup", "PYTHON=./python")
     assert outcome.returncode != 0
-    assert "Python 3.11 or newer" in outcome.stdout and "apt install python3" in outcome.stdout
+    assert "No Python 3.11, 3.12 or 3.13 found (./python)" in outcome.stdout and "apt install python3" in outcome.stdout
     assert not (clone / ".venv").exists()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import ranet_edu
@@ -94,7 +95,18 @@ def test_environment_yml_and_pyproject_ask_for_the_same(project: dict) -> None:
     assert "-e ." in pip, "environment.yml does not install the package itself"
     listed = ranges(conda) | ranges([entry for entry in pip if entry != "-e ."])
     assert {name: spec for name, spec in listed.items() if name not in CONDA_ONLY} == declared(project)
-    assert project["requires-python"] in listed["python"].split(",")
+    assert SpecifierSet(listed["python"]) == SpecifierSet(project["requires-python"])
+
+
+def test_one_range_of_python_is_named_everywhere(project: dict) -> None:
+    first, after = map(int, re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups())
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert f"(3, {first}) <= sys.version_info < (3, {after})" in makefile
+    tried = re.search(r"for python in (.*) python3;", makefile)[1].split()
+    assert tried == [f"python3.{minor}" for minor in reversed(range(first, after))]
+    for path in ("README.md", "ranet_edu/course/build.py"):
+        named = set(re.findall(r"Python (3\.\d+-3\.\d+)", (REPOSITORY / path).read_text(encoding="utf-8")))
+        assert named == {f"3.{first}-3.{after - 1}"}, path
 
 
 def test_no_dependency_is_pinned(project: dict) -> None:
