@@ -537,6 +537,8 @@ def demo(options: argparse.Namespace) -> None:
     model = NETWORK_THREAD.submit(open_model, options.weights).result()
     if not isinstance(model, RANet):
         raise ValueError(f"the demo looks inside a RANet, and {options.weights} is a {type(model).__name__}")
+    if not model.config.correlation:
+        raise ValueError(f"the demo shows similarity maps, and the network of {options.weights} has none")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that uploads are removed then, too
     with serving(model.to(device), server_port=options.port, inbrowser=options.browser) as page:
         print(f"The demo is at {page.local_url} and ends with Ctrl-C; uploads and results are removed then.")

@@ -40,6 +40,7 @@ from ranet_edu.model.ranet import RANet
 from ranet_edu.show import demo, demo_session
 from ranet_edu.video.frames import open_frames
 from ranet_edu.video.masks import write_mask
+from ranet_edu.weights import save_weights
 
 PATIENCE = 300  # seconds; only where something is broken does a test wait for so long
 FRAMES = 6
@@ -640,6 +641,12 @@ def test_the_command_serves_until_it_is_told_to_end_and_leaves_nothing(tmp_path:
 def test_a_model_without_an_inside_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--weights", "matching", "--no-browser"]) == 1
     assert "a RANet, and matching is a MatchingBaseline" in capsys.readouterr().err
+
+
+def test_a_network_without_maps_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_weights(RANet.lite(None, correlation=False), tmp_path / "no-maps.safetensors")
+    assert cli.main(["demo", "--weights", str(tmp_path / "no-maps.safetensors"), "--no-browser"]) == 1
+    assert "no-maps.safetensors has none" in capsys.readouterr().err
 
 
 # --- the page, as a person uses it
