@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ranet_edu.video.segmenter import VideoSegmenter
 
 CANVAS_HELP = "frame size that the network sees"
-DEVICE_HELP = "cpu, cuda, cuda:1, mps; default: the accelerator if there is one"
+DEVICE_HELP = "cpu, cuda, cuda:1, mps; default: the GPU if there is one (Apple's mps is not tested: name it)"
 WEIGHTS_HELP = (
     "default (shipped), minitrain (shipped, has not seen the sequences of minival), matching, matching-average, "
     "propagation, or a .safetensors or .pth file"
@@ -104,8 +104,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _add_online(parser: argparse.ArgumentParser) -> None:
     _add_dataset(parser)
     parser.add_argument("--out", type=Path, required=True, help="a CSV file; points that it has are not measured again")
-    parser.add_argument("--iterations", type=int, nargs="+", default=[0, 10, 25, 50, 100], metavar="N")
-    parser.add_argument("--learning-rates", type=float, nargs="+", required=True, metavar="R")
+    text = "points of the curves (0 10 25 50 100)"
+    parser.add_argument("--iterations", type=int, nargs="+", default=[0, 10, 25, 50, 100], metavar="N", help=text)
+    parser.add_argument("--learning-rates", type=float, nargs="+", required=True, metavar="R", help="a curve for each")
     parser.add_argument("--batch", type=int, default=2, help="pairs per iteration (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs")
     parser.add_argument("--frames", type=int, default=0, help="only this many first frames of each sequence, 0 for all")
@@ -117,8 +118,9 @@ def _add_online(parser: argparse.ArgumentParser) -> None:
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations and ImageSets")
-    parser.add_argument("--year", choices=("2016", "2017"), default="2016")
-    parser.add_argument("--split", default="val", help="name of a split, a text file of sequence names, or 'all'")
+    text = "2016: all labels are one object; 2017: each is one (2016)"
+    parser.add_argument("--year", choices=("2016", "2017"), default="2016", help=text)
+    parser.add_argument("--split", default="val", help="name of a split, a text file of sequence names, or 'all' (val)")
 
 
 def _add_segmenter(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +130,10 @@ def _add_segmenter(parser: argparse.ArgumentParser) -> None:
     for name in ("template", "frame"):
         text = f"crop the {name} around the objects (default: what the model does better with)"
         parser.add_argument(f"--{name}-crop", action=argparse.BooleanOptionalAction, default=None, help=text)
-    parser.add_argument("--combine", choices=("maximum", "softmax"), default="maximum")
-    parser.add_argument("--previous", choices=("soft", "hard"), default="soft")
+    text = "how objects compete for a pixel: the largest probability wins, or softmax, as in the paper (maximum)"
+    parser.add_argument("--combine", choices=("maximum", "softmax"), default="maximum", help=text)
+    text = "what the next frame is told: probabilities, or the mask of 0 and 1 (soft)"
+    parser.add_argument("--previous", choices=("soft", "hard"), default="soft", help=text)
     text = "bfloat16: faster on a GPU and on CPUs that have it; float16: on GPUs (default: float32)"
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help=text)
     parser.add_argument("--compile", action="store_true", help="on a GPU: faster after a first minute (torch.compile)")
@@ -153,7 +157,7 @@ def _add_ablate(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, help="folder of the runs and ablations.csv; is continued"
     )
     parser.add_argument("--variants", nargs="+", help="default: all; a wrong name lists them")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a run each (0 1 2)")
     parser.add_argument("--steps", type=int, help="instead of the recipe's 80")
     parser.set_defaults(run=ablate)
 
@@ -168,9 +172,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("source", type=Path, nargs="+", help="as --data of ranet-edu train: a DAVIS folder, further "
                        "videos, stills (images/ and masks/) and cut-outs (transparent pictures)")
     sheet.add_argument("--out", type=Path, required=True, help="a PNG")
-    sheet.add_argument("--count", type=positive, default=8)
-    sheet.add_argument("--split", default="train")
-    sheet.add_argument("--seed", type=int, default=0)
+    sheet.add_argument("--count", type=positive, default=8, help="of samples (8)")
+    sheet.add_argument("--split", default="train", help="of DAVIS (train)")
+    sheet.add_argument("--seed", type=int, default=0, help="another one, other samples (0)")
     sheet.set_defaults(run=draw_sheet)
 
 
@@ -220,14 +224,15 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
         "--repeats", type=int, default=7, metavar="N", help="calls of which a median is taken (7; 0: only videos)"
     )
     parser.add_argument("--video-frames", type=int, default=10, metavar="N", help="of a whole video (10; 0: none)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the accelerator if there is one")
+    parser.add_argument("--device", help=DEVICE_HELP)
     parser.add_argument("--threads", type=positive, metavar="N", help="of a CPU; default: what PyTorch takes")
     parser.add_argument("--quick", action="store_true", help="the lite preset, one object, 240p, three calls, no video")
     parser.set_defaults(run=benchmark)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", default="default", help=WEIGHTS_HELP)
+    text = "default, minitrain, or a .safetensors or .pth file of a RANet with similarity maps"
+    parser.add_argument("--weights", default="default", help=text)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     parser.add_argument("--browser", action=argparse.BooleanOptionalAction, default=True, help="open the page")
@@ -546,11 +551,11 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def open_device(name: str | None) -> torch.device:
-    """The device of that name, by default the accelerator if there is one. Raises ValueError where it can't be used."""
+    """The device of that name, by default the GPU unless it is Apple's. Raises ValueError where it can't be used."""
     import torch
 
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    chosen = name or accelerator or "cpu"
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    chosen = name or ("cpu" if accelerator.type == "mps" else accelerator)  # mps: before 2.14 it can't pool to a grid
     try:
         return torch.zeros(1, device=chosen).device
     except (RuntimeError, AssertionError, ModuleNotFoundError) as error:

@@ -25,6 +25,7 @@ GIVEN = (
     "data/benchmark",
     "data/experiments",
     "data/figures",
+    "data/splits",
     "data/README.md",
     "notebooks",
     "pyproject.toml",

@@ -24,8 +24,8 @@ from ranet_edu.video.masks import read_mask
 
 YEARS = ("2016", "2017")
 DATA = Path(__file__).resolve().parents[2] / "data"
-SAMPLES, CACHE = DATA / "samples", DATA / "cache"
-"""The clips that come with the repository, and where downloads go."""
+SAMPLES, CACHE, SPLITS = DATA / "samples", DATA / "cache", DATA / "splits"
+"""The clips that come with the repository, where downloads go, and splits of DAVIS 2016 that its archive hasn't."""
 VARIABLE = "RANET_EDU_DAVIS"
 """The environment variable that names a DAVIS folder elsewhere."""
 VOID = 255
@@ -109,8 +109,8 @@ class DavisDataset(Sequence[DavisSequence]):
     Args:
         root: folder with `JPEGImages` and `Annotations`.
         year: "2016": one object per sequence, all labels merged. "2017": labels are objects.
-        split: name of a file in `ImageSets/<year>` or, for 2016, `ImageSets/<resolution>`; or the path of a text file
-            with a sequence name per line; or "all" for every sequence there is, hidden folders aside.
+        split: name of a file in `ImageSets/<year>` or, for 2016, `ImageSets/<resolution>` or data/splits; or the path
+            of a text file with a sequence name per line; or "all" for every sequence there is, hidden folders aside.
         resolution: folder below `JPEGImages` and `Annotations`: "480p", "Full-Resolution" (2017), "1080p" (2016).
 
     Attributes:
@@ -205,8 +205,8 @@ class DavisDataset(Sequence[DavisSequence]):
 
     def _split_folders(self) -> list[Path]:
         """Where split files lie; the archive of 2016 calls the folder by resolution, later ones by year."""
-        folders = [self.year, self.resolution] if self.year == "2016" else [self.year]
-        return [self.root / "ImageSets" / folder for folder in folders]
+        sets = self.root / "ImageSets"
+        return [sets / self.year, sets / self.resolution, SPLITS] if self.year == "2016" else [sets / self.year]
 
     def _open_sequence(self, name: str) -> DavisSequence:
         frames = _images(self._folder("JPEGImages") / name, (".jpg", ".jpeg", ".png"))

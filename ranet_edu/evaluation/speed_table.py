@@ -187,7 +187,7 @@ def format_videos(rows: Sequence[Row]) -> str:
                 lines.append([case, variant, *(_number(time.get(p)) for p in (FRAME, VIDEO, SCORING)), _percent(share)])
     if not lines:
         return ""
-    return _markdown(["milliseconds a frame", "variant", "network", "video", "J and F", "of an evaluation"], lines)
+    return _markdown(["milliseconds a frame", "variant", "network", "video", "scoring", "of an evaluation"], lines)
 
 
 def format_machine(rows: Sequence[Row]) -> str:

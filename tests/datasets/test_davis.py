@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from ranet_edu.datasets import davis
-from ranet_edu.datasets.davis import DavisDataset, find_clips, read_split
+from ranet_edu.datasets.davis import SPLITS, DavisDataset, find_clips, read_split
 from ranet_edu.video.masks import write_mask
 
 SIZE = (24, 32)
@@ -130,6 +130,16 @@ def test_a_split_may_be_any_text_file_or_all(root, tmp_path):
     for split in (file, str(file)):
         assert [sequence.name for sequence in DavisDataset(root, "2017", split)] == ["dog", "bear"]
     assert [sequence.name for sequence in DavisDataset(root, "2017", "all")] == ["bear", "camel", "dog"]
+
+
+def test_splits_that_come_with_the_repository_stand_in_for_missing_ones(root):
+    names = read_split(SPLITS / "minival.txt")
+    for name in names:
+        add_sequence(root, name)
+    assert len(names) == 6 and [sequence.name for sequence in DavisDataset(root, "2016", "minival")] == names
+    assert not set(names) & set(read_split(SPLITS / "minitrain.txt"))
+    add_split(root, "2016", "minival", ["bear"])
+    assert [sequence.name for sequence in DavisDataset(root, "2016", "minival")] == ["bear"]
 
 
 def test_a_split_may_begin_with_a_byte_order_mark(tmp_path):
@@ -316,7 +326,7 @@ def test_a_wrong_variable_is_named_with_what_is_missing(cache, root, monkeypatch
     with pytest.raises(FileNotFoundError, match="^RANET_EDU_DAVIS=.*nowhere: no DAVIS at .*nowhere.* unset it"):
         find_clips()
     monkeypatch.setenv("RANET_EDU_DAVIS", str(root))
-    with pytest.raises(FileNotFoundError, match="^RANET_EDU_DAVIS=.*no split train of DAVIS 2016.*there is all, val"):
+    with pytest.raises(FileNotFoundError, match="^RANET_EDU_DAVIS=.*no split train of DAVIS 2016.*is all, .*, val"):
         find_clips("2016", split="train")
     with pytest.raises(ValueError, match="2016 and 2017, not 2018"):
         find_clips("2018")
