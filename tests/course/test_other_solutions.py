@@ -4,6 +4,19 @@ import pytest
 from masters import MASTERS, cells_by_id, execute, read_master, run_answers
 
 OTHERS = {
+    "A1 e4_boundary_f": """
+import cv2
+
+def boundary_f(predicted, true, radius):
+    if not predicted.any() or not true.any():
+        return float(predicted.any() == true.any())
+    n = int(radius)
+    y, x = np.ogrid[-n : n + 1, -n : n + 1]
+    disk = (x * x + y * y <= radius * radius).astype(np.uint8)
+    near_true, near_predicted = (cv2.dilate(b.astype(np.uint8), disk) for b in (true, predicted))
+    precision, recall = near_true[predicted].mean(), near_predicted[true].mean()
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0
+""",
     "A2 e1_similarity_map": """
 def similarity_map(template, frame, row, column):
     kernel = template[:, row, column].numpy()

@@ -96,7 +96,23 @@ SQUARE = boundary_f("_edt(~", "_cdt(~", "neighbourhood is a square")
 PLAIN_MEAN = boundary_f("2 * precision * recall / (precision + recall)", "(precision + recall) / 2", "harmonic mean")
 PRECISION_ALONE = boundary_f("2 * precision * recall / (precision + recall)", "precision", "precision alone")
 NO_EMPTY_MAPS = boundary_f("if not predicted.any() or not true.any():", "if False:", "0 / 0 is not a number")
-RADIUS_THREE = boundary_f("<= radius", "<= 3", None)
+FRACTIONAL_OFFSETS = WrongAnswer(
+    "e4_boundary_f",
+    """
+from scipy.ndimage import binary_dilation
+
+def boundary_f(predicted, true, radius):
+    if not predicted.any() or not true.any():
+        return float(predicted.any() == true.any())
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    near_true, near_predicted = (binary_dilation(b, x * x + y * y <= radius * radius) for b in (true, predicted))
+    precision, recall = near_true[predicted].mean(), near_predicted[true].mean()
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+""",
+    "while the disk's offsets are",
+)
+WHOLE_RADIUS = boundary_f("<= radius", "<= int(radius)", "the radius is rounded down")
+RADIUS_THREE = boundary_f("<= radius", "<= min(radius, 3)", None)
 
 # --- exercise 5: mean, recall, decay
 

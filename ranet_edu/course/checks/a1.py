@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from ranet_edu.course.checks.common import answer, expect, passed, require
 from ranet_edu.evaluation.metrics import boundary_accuracy, region_similarity, sequence_statistics
@@ -140,8 +141,24 @@ def boundary_f(student: Callable) -> None:
         "that is precision times recall; F is twice that, divided by their sum": precision * recall,
     }
     expect("boundary_f of two maps three pixels apart", got, _f(precision, recall), mistakes=mistakes)
+    _check_fractional_radius(student)
     _check_empty_maps(student, true)
     passed("boundary_f: a disk of the given radius, the harmonic mean, and empty maps")
+
+
+def _check_fractional_radius(student: Callable) -> None:
+    """Four pairs of pixels, 0 and 2 pixels apart and the roots of 5 and of 8, with a radius of 2.5."""
+    predicted, true = np.zeros((2, 12, 48), bool)
+    true[4, 4::12] = predicted[4, [4, 18]] = predicted[5, 30] = predicted[6, 42] = True
+    mistakes = {
+        "a radius need not be whole, while the disk's offsets are: take those from -n to n, n = int(radius)": _f(
+            *_matched_by_fractions(predicted, true, 2.5)
+        ),
+        "the radius is rounded down; it need not be whole": _f(*_matched(predicted, true, 2)),
+        "the radius is rounded up; it need not be whole": _f(*_matched(predicted, true, 3)),
+    }
+    got = answer(student, predicted, true, 2.5)
+    expect("boundary_f with a radius of 2.5", got, _f(*_matched(predicted, true, 2.5)), mistakes=mistakes)
 
 
 def _check_empty_maps(student: Callable, edges: np.ndarray) -> None:
@@ -155,14 +172,21 @@ def _check_empty_maps(student: Callable, edges: np.ndarray) -> None:
 
 
 def _matched(
-    predicted: np.ndarray, true: np.ndarray, radius: int, strict: bool = False, square: bool = False
+    predicted: np.ndarray, true: np.ndarray, radius: float, strict: bool = False, square: bool = False
 ) -> tuple[float, float]:
     """(precision, recall) of boundary maps that are not empty."""
     near_true, near_predicted = _near(true, radius, strict, square), _near(predicted, radius, strict, square)
-    return (predicted & near_true).sum() / predicted.sum(), (true & near_predicted).sum() / true.sum()
+    return near_true[predicted].mean(), near_predicted[true].mean()
 
 
-def _near(edges: np.ndarray, radius: int, strict: bool, square: bool) -> np.ndarray:
+def _matched_by_fractions(predicted: np.ndarray, true: np.ndarray, radius: float) -> tuple[float, float]:
+    """(precision, recall) by a disk whose offsets are fractions, like the radius."""
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    disk = x * x + y * y <= radius * radius
+    return binary_dilation(true, disk)[predicted].mean(), binary_dilation(predicted, disk)[true].mean()
+
+
+def _near(edges: np.ndarray, radius: float, strict: bool, square: bool) -> np.ndarray:
     metric = cv2.DIST_C if square else cv2.DIST_L2
     distance = cv2.distanceTransform(1 - edges.astype(np.uint8), metric, cv2.DIST_MASK_PRECISE)
     return distance < radius if strict else distance <= radius
