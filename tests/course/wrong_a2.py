@@ -129,6 +129,11 @@ SOFT_BACKGROUND = split("(1 - shares >= background_share).float()", "1 - shares"
 SHARE_COMPARED = split("1 - shares >=", "shares <=", "75 % object counts as background")
 NO_OBJECT_PIXEL = split("1 - shares >= background_share", "shares == 0", "its 1 - share is 0.9375")
 HALF_IS_ENOUGH = split("background_share)", "0.5)", "the threshold is 0.5")
+PARTS_OF_PIXELS = split(
+    "F.adaptive_avg_pool2d(mask[None], grid)",
+    "torch.from_numpy(cv2.resize(mask.numpy(), grid[::-1], interpolation=cv2.INTER_AREA))",
+    None,
+)
 ALWAYS_NINE_TENTHS = split(">= background_share", ">= 0.9", None)
 
 # --- exercise 5: from the maximum to the mean
