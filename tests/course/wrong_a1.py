@@ -34,6 +34,10 @@ DICE = jaccard(
 )
 ACCURACY = jaccard("return (predicted == true).mean((1, 2))", "background included")
 ALL_FRAMES = jaccard("return both.sum() / either.sum()", "counted together")
+SMALL_NUMBER = jaccard("return (both + 1e-8) / (either + 1e-8)", "a small number is added to avoid 0 / 0")
+SINGLE_PRECISION = jaccard(
+    "return np.where(either > 0, both / np.maximum(either, 1), 1).astype(np.float32)", "float32; divide whole numbers"
+)
 FOUR_SCORES = jaccard("return np.array([0.25, 1, 1, 0])", None)
 
 # --- exercise 3: the boundary
