@@ -23,6 +23,17 @@ def test_every_notebook_has_its_week() -> None:
     assert sorted(named) == [f"{number:02}" for number in range(15)]
 
 
+def test_no_notebook_comes_before_one_that_it_needs() -> None:
+    """By the links in the paragraph on its prerequisites."""
+    order = re.findall(r"\b(\d\d)(?=:| \()", WEEKS)
+    for number in order:
+        (path,) = FOLDER.parent.glob(f"{number}_*.ipynb")
+        prose = "\n\n".join(cell.source for cell in read_master(path).cells)
+        needed = re.findall(r"\]\((\d\d)_", re.search(r"\*\*Prerequisites\.\*\*(.+?)(\n\n|$)", prose, re.S)[1])
+        early = set(order[: order.index(number)])
+        assert [other for other in needed if other not in early] == [], number
+
+
 @pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
 def test_assignment_has_its_week_and_its_points(path) -> None:
     number = path.stem.split("_")[0]
