@@ -174,6 +174,7 @@ ONE_OBJECT = scores(
     "scored as one",
 )
 PREDICTED_OBJECTS = scores("maps[0].max()", "predicted[name][1].max()", "only objects that were predicted")
+LABELS_OF_ALL_MAPS = scores("maps[0].max()", "np.max(maps)", "the first map doesn't have is no object")
 PER_SEQUENCE = scores(
     "            scores.append((j, f))\n",
     "            scores.append((j, f, name))\n"

@@ -262,6 +262,9 @@ def davis_scores(student: Callable) -> None:
         "you average all frames of all objects at once, so that long sequences count more; average the frames of each "
         "object first": _protocol(predicted, true, pool="frames"),
         "all objects are scored as one; score each label by itself": _protocol(*map(_merged, (predicted, true))),
+        "a label that the first map doesn't have is no object, and isn't scored": _protocol(
+            predicted, true, objects=_latest(true)
+        ),
         "only objects that were predicted are scored; a missed one counts, and scores 0 wherever it is": _protocol(
             predicted, true, objects=predicted
         ),
@@ -272,9 +275,10 @@ def davis_scores(student: Callable) -> None:
 
 
 def _two_sequences() -> tuple[LabelMaps, LabelMaps]:
-    """A square that is followed worse and worse; two squares of which one is never found."""
+    """A square that is followed worse and worse, with a stray label; two squares of which one is never found."""
     one, two = np.zeros((5, 12, 16), np.uint8), np.zeros((7, 12, 16), np.uint8)
     one[:, 2:9, 3:10] = 1
+    one[3, 0, 0] = 2
     two[:, 1:5, 1:6], two[:, 6:11, 8:15] = 1, 2
     followed, missed = np.zeros_like(one), np.where(two == 1, two, 0)
     for number, labels in enumerate(followed):
@@ -285,6 +289,11 @@ def _two_sequences() -> tuple[LabelMaps, LabelMaps]:
 
 def _merged(sequences: LabelMaps) -> LabelMaps:
     return {name: [(labels > 0).astype(np.uint8) for labels in maps] for name, maps in sequences.items()}
+
+
+def _latest(sequences: LabelMaps) -> LabelMaps:
+    """The largest label of all maps in each of them."""
+    return {name: [np.max(maps, keepdims=True)] * len(maps) for name, maps in sequences.items()}
 
 
 def _protocol(
