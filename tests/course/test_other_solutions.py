@@ -98,6 +98,18 @@ def rank_and_learn(maps, scores, keep, temperature):
     lesson = ((P - P.detach()) @ maps.flatten(2)).unflatten(2, maps.shape[2:])
     return torch.cat([maps.gather(1, index) + lesson, maps.new_zeros(len(maps), keep, *maps.shape[2:])], 1)[:, :keep]
 """,
+    "A4 e4_training_step": """
+def training_step(network, optimiser, batches, loss):
+    values = []
+    network.zero_grad(set_to_none=False)
+    for inputs, true in reversed(batches):
+        values.append(loss(network(inputs), true))
+        values[-1].backward()
+    for parameter in network.parameters():
+        parameter.grad /= len(batches)
+    optimiser.step()
+    return sum(map(float, values)) / len(values)
+""",
 }
 
 

@@ -228,6 +228,11 @@ LOSS_NAN = WrongAnswer(
     balanced_bce("return (losses * weights).sum((1, 2)) / weights.sum((1, 2))"),
     "a sample without a valid pixel gives NaN",
 )
+LOSS_DIVIDED_BY_ONE = WrongAnswer(
+    "e3_balanced_bce",
+    balanced_bce("return (losses * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)"),
+    None,
+)
 LOSS_CONSTANT_WEIGHT = WrongAnswer(
     "e3_balanced_bce",
     balanced_bce(f"weights = valid * (1 + 2 * true)\n    return (losses * weights).sum((1, 2)) / {SAFE}"),
@@ -243,10 +248,13 @@ def training_step(body: str) -> str:
 STEP_DIRTY = WrongAnswer(
     "e4_training_step",
     training_step("""
-total = sum(loss(network(x), y) for x, y in batches) / len(batches)
-total.backward()
+total = 0
+for x, y in batches:
+    part = loss(network(x), y) / len(batches)
+    part.backward()
+    total += part.item()
 optimiser.step()
-return total.item()
+return total
 """),
     "the gradients of the first step are still in it",
 )
@@ -304,8 +312,11 @@ STEP_TENSOR = WrongAnswer(
     "e4_training_step",
     training_step("""
 optimiser.zero_grad()
-total = sum(loss(network(x), y) for x, y in batches) / len(batches)
-total.backward()
+total = 0
+for x, y in batches:
+    part = loss(network(x), y) / len(batches)
+    part.backward()
+    total += part
 optimiser.step()
 return total
 """),
@@ -323,14 +334,40 @@ return part.item()
 """),
     "the loss of the last batch alone",
 )
+STEP_AT_ONCE = WrongAnswer(
+    "e4_training_step",
+    training_step("""
+optimiser.zero_grad()
+inputs, true = (torch.cat(tensors) for tensors in zip(*batches))
+total = loss(network(inputs), true)
+total.backward()
+optimiser.step()
+return total.item()
+"""),
+    "as one batch, which is what did not fit",
+)
+STEP_KEEPS_GRAPHS = WrongAnswer(
+    "e4_training_step",
+    training_step("""
+optimiser.zero_grad()
+total = sum(loss(network(x), y) for x, y in batches) / len(batches)
+total.backward()
+optimiser.step()
+return total.item()
+"""),
+    r"all graphs are kept until the end: call backward\(\) for each part",
+)
 STEP_OF_TWO = WrongAnswer(
     "e4_training_step",
     training_step("""
 optimiser.zero_grad()
-total = sum(loss(network(x), y) for x, y in batches) / 2
-total.backward()
+total = 0
+for x, y in batches:
+    part = loss(network(x), y) / 2
+    part.backward()
+    total += part.item()
 optimiser.step()
-return total.item()
+return total
 """),
     None,
 )
@@ -414,6 +451,12 @@ EVALUATE_PREDICTED = WrongAnswer(
     "e6_evaluate",
     evaluate(labels="[k for k in np.unique(predicted) if 0 < k <= annotations[0].max()]"),
     "there is no score of two_2",
+)
+EVALUATE_INVENTED = WrongAnswer(
+    "e6_evaluate", evaluate(labels="range(1, np.max([predicted, annotations]) + 1)"), "the first annotation has only 1"
+)
+EVALUATE_ALL_LABELS = WrongAnswer(
+    "e6_evaluate", evaluate(labels="range(1, np.max(annotations) + 1)"), "the first annotation has only 1"
 )
 EVALUATE_CHEATS = WrongAnswer("e6_evaluate", evaluate(given="np.stack(annotations)"), "may see annotation 0 only")
 EVALUATE_BY_SEQUENCE = WrongAnswer(

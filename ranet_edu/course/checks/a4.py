@@ -246,7 +246,10 @@ def training_step(student: Callable) -> None:
     batches = [(torch.randn(3, 2, generator=generator), torch.randn(3, 1, generator=generator)) for _ in range(2)]
     network, optimiser = _two_weights()
     start = network.weight.detach().clone()
+    seen: list[tuple[int, bool]] = []
+    hook = network.register_forward_pre_hook(lambda _, inputs: seen.append((len(inputs[0]), _has_gradient(network))))
     first = answer(student, network, optimiser, batches, F.mse_loss)
+    hook.remove()
     after = network.weight.detach().clone()
     gradients = [_gradient(start, batch) for batch in batches]
     expected = start - sum(gradients) / 4  # rate 0.5, mean of two
@@ -266,6 +269,7 @@ def training_step(student: Callable) -> None:
         "they moved uphill": start + sum(gradients) / 4,
     }
     expect("the weights after one step", after, expected, mistakes=mistakes, tolerance=TOLERANCE)
+    _part_by_part(seen)
     _returned_loss(first, start, after, batches)
     answer(student, network, optimiser, batches, F.mse_loss)
     second = sum(_gradient(after, batch) for batch in batches) / 4
@@ -281,6 +285,19 @@ def training_step(student: Callable) -> None:
         },
     )
     passed("training_step: one step along the mean gradient of all batches, from a clean start")
+
+
+def _part_by_part(seen: list[tuple[int, bool]]) -> None:
+    """`seen`: for each pass through the network its samples, and whether there were gradients from parts before."""
+    require(
+        all(samples <= 3 for samples, _ in seen),
+        "the parts go through the network as one batch, which is what did not fit into memory",
+    )
+    require(all(added for _, added in seen[1:]), "all graphs are kept until the end: call backward() for each part")
+
+
+def _has_gradient(network: nn.Module) -> bool:
+    return network.weight.grad is not None and bool(network.weight.grad.any())
 
 
 def _returned_loss(got: Any, start: Tensor, after: Tensor, batches: list[tuple[Tensor, Tensor]]) -> None:
@@ -461,12 +478,16 @@ def _check_names(scores: Any, wanted: set[str]) -> None:
             "counts as missed"
         )
     require(not any(name.endswith("_0") for name in extra), "the background, label 0, is scored like an object")
-    require("one_2" not in extra, "one_2 is scored: the prediction invents a label 2, the first annotation has only 1")
+    require("one_2" not in extra, "one_2 is scored: label 2 comes up later, the first annotation has only 1")
     require(not missing and not extra, f"the scores are called {sorted(map(str, scores))}, not {sorted(wanted)}")
 
 
 def _made_up_sequences() -> tuple[Sequences, dict[str, list[np.ndarray]]]:
-    """Frames, annotations and predictions of "one" (1 object, out of sight once) and "two" (2, the second missed)."""
+    """Frames, annotations and predictions of two sequences.
+
+    "one": an object, out of sight once; later prediction and annotation have a label that the first annotation doesn't.
+    "two": two objects, the second missed.
+    """
     size, count = (8, 12), 6
     annotations = {name: [np.zeros(size, np.uint8) for _ in range(count)] for name in ("one", "two")}
     predictions = {name: [np.zeros(size, np.uint8) for _ in range(count)] for name in ("one", "two")}
@@ -475,6 +496,7 @@ def _made_up_sequences() -> tuple[Sequences, dict[str, list[np.ndarray]]]:
             annotations["one"][time][2:6, time : time + 4] = 1
             predictions["one"][time][2:6, time : time + 4 - (0, 1, 0, 2, 1, 3)[time]] = 1
         predictions["one"][time][7, 11] = 2 * (time == 3)
+        annotations["one"][time][0, 0] = 2 * (time == 4)
         annotations["two"][time][0:4, 0:6] = 1
         annotations["two"][time][5:8, 2 : 6 + time] = 2
         predictions["two"][time][0:4, 0 : 6 - time] = 1
