@@ -21,7 +21,8 @@ def boundary_f(predicted, true, radius):
 def similarity_map(template, frame, row, column):
     kernel = template[:, row, column].numpy()
     rows = [[place / max(np.linalg.norm(place), 1e-12) for place in line] for line in frame.numpy().transpose(1, 2, 0)]
-    return torch.tensor([[float(kernel @ place) / np.linalg.norm(kernel) for place in line] for line in rows])
+    length = max(np.linalg.norm(kernel), 1e-12)
+    return torch.tensor([[float(kernel @ place) / length for place in line] for line in rows])
 """,
     "A2 e2_similarity_maps": """
 def similarity_maps(template, frame):
@@ -54,7 +55,7 @@ def overlay_map(frame, similarity, limits):
     grey = frame.astype(float).sum(2) / 3
     picture = np.empty(frame.shape, np.uint8)
     for channel in range(3):
-        picture[..., channel] = 0.35 * grey + 0.65 * 255 * colormaps["viridis"](values)[..., channel] + 0.5
+        picture[..., channel] = 0.35 * grey + 0.65 * 255 * colormaps["viridis"](values)[..., channel]  # cuts off
     return picture
 """,
     "A3 e1_swap": """

@@ -28,6 +28,7 @@ TRANSPOSED = one_map("return result", "return result.T", r"shape \(2, 3\), not \
 NO_NEGATIVES = one_map("return result", "return result.clamp(min=0)", "negative cosines are gone")
 NO_SIGNS = one_map("return result", "return result.abs()", "signs are gone")
 ZERO_BY_ZERO = one_map("if lengths > 0:", "if True:", "0 / 0: where the frame's vector is zero")
+ZERO_IN_THE_FRAME_ONLY = one_map("if lengths > 0:", "if pixel.norm() > 0:", None)
 TWO_CHANNELS = one_map("kernel @ pixel", "kernel[:2] @ pixel[:2]", None)
 
 # --- exercise 2: equation 1
@@ -71,6 +72,7 @@ FLAT = all_maps(".unflatten(2, frame.shape[2:])", "", "unflatten the last dimens
 STILL_A_LOOP = all_maps(
     "K @ P", "torch.stack([K[:, j : j + 1] @ P for j in range(K.shape[1])], 1).flatten(1, 2)", "a loop"
 )
+LOOP_OVER_THE_BATCH = all_maps("K @ P", "torch.stack([k @ p for k, p in zip(K, P)])", "a loop over .* the batch")
 NO_GRADIENT = all_maps("(K @ P)", "(K @ P).detach()", None)
 
 # --- exercise 3: the best match
