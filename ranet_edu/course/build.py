@@ -37,6 +37,9 @@ GIVEN = (
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+FOR_INSTRUCTORS = "\n## For instructors\n"
+"""The heading at which the students' copy of the syllabus ends."""
+
 STUDENTS_README = """# Assignments: video object segmentation with RANet
 
     make lab        (Windows, conda or no make: pip install -e ".[demo,course]", then jupyter lab)
@@ -48,6 +51,8 @@ after that.
 The assignments are in `notebooks/assignments/`:
 
 {assignments}
+
+`notebooks/assignments/SYLLABUS.md` says what to read in which week, and how it is graded.
 
 The walkthrough is in `notebooks/`, with a glossary; each assignment says which of its notebooks to read before.
 
@@ -96,7 +101,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
 
 
 def copy_set_up(release: Path, assignments: list[str]) -> None:
-    """What the assignments need to run, and a README for students."""
+    """What the assignments need to run, the syllabus, and a README for students."""
     for name in GIVEN:
         source, target = REPOSITORY / name, release / name
         if not source.exists():
@@ -109,6 +114,14 @@ def copy_set_up(release: Path, assignments: list[str]) -> None:
     listed = "\n".join(f"- {name}" for name in assignments)
     text = STUDENTS_README.format(assignments=listed, example=assignments[0])
     (release / "README.md").write_text(text, encoding="utf-8")
+    write_syllabus(release / "notebooks" / "assignments")
+
+
+def write_syllabus(folder: Path) -> None:
+    """The syllabus without what it says to instructors, into `folder`."""
+    text = (MASTERS / "SYLLABUS.md").read_text(encoding="utf-8").partition(FOR_INSTRUCTORS)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "SYLLABUS.md").write_text(text.rstrip() + "\n", encoding="utf-8")
 
 
 def write_release(master: Path, folder: Path, work: Path) -> None:

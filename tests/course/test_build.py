@@ -87,22 +87,30 @@ def test_what_the_release_reads_and_links_to_is_in_it(tmp_path):
     copy_set_up(tmp_path, [path.name for path in MASTERS])
     texts = [(path.parent, prose_and_code(path)) for kind in ("ipynb", "md") for path in tmp_path.rglob(f"*.{kind}")]
     assignments = tmp_path / "notebooks" / "assignments"
-    assignments.mkdir()
     texts += [(assignments, prose_and_code(path)) for path in MASTERS]
     links = {(folder, target) for folder, text in texts for target in links_in(text)}
     assert [link for folder, link in sorted(links) if not (folder / link).exists()] == []
     data = {path for _, text in texts for path in data_in(text)}
     assert {path for path in data if not (tmp_path / path).exists()} == set()
-    assert {"data/experiments/online.csv", "data/benchmark/epyc-2-cores.csv"} <= data
+    assert {"data/experiments/online.csv", "data/benchmark/xeon-2-cores.csv"} <= data
 
 
 def test_the_release_leaves_out_masters_tests_and_caches(built):
     release = built / "release"
     assert not (release / "tests").exists() and not list(release.rglob("__pycache__"))
-    assert {path.name for path in (release / "notebooks" / "assignments").iterdir()} == {path.name for path in MASTERS}
+    given = {path.name for path in (release / "notebooks" / "assignments").iterdir()}
+    assert given == {"SYLLABUS.md", *(path.name for path in MASTERS)}
     readme = (release / "README.md").read_text(encoding="utf-8")
     assert all(path.name in readme for path in MASTERS) and "{" not in readme
     assert (release / "notebooks" / "00_start_here.ipynb").is_file()
+
+
+def test_students_get_the_syllabus_without_what_it_says_to_instructors(tmp_path):
+    copy_set_up(tmp_path, ["A1_masks_and_metrics.ipynb"])
+    text = (tmp_path / "notebooks" / "assignments" / "SYLLABUS.md").read_text(encoding="utf-8")
+    assert "### Week 4" in text and "## Grading" in text and "## Before week 1" in text
+    assert "nstructor" not in text and "README.md" not in text
+    assert "notebooks/assignments/SYLLABUS.md" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_nothing_is_overwritten(tmp_path):
