@@ -1,7 +1,8 @@
 """One pair of frames as a decoder sees it, for assignment 4: features computed once, so that training takes seconds.
 
-The encoder keeps its ImageNet weights, and what it and the ranking make of the two frames is stored. What learns is the
-part after it, a decoder of tens of thousands of weights. No trained weights of ours are used.
+The backbone has its ImageNet weights, the matching head and the ranking network random ones, and what they make of the
+two frames is stored. What learns is the part after them, a decoder of tens of thousands of weights. No trained weights
+of ours are used.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Pair(NamedTuple):
 def sample_pair(clip: str = "cat", label: int = 1, template: int = 0, frame: int = 30, gap: int = 3) -> Pair:
     """Object `label` of a sample clip in the frames `template` and `frame`, with the mask of `gap` frames before.
 
-    The features and the random part of the matching head are the same in every call. Treat the result as constant.
+    The random weights, and with them the features, are the same in every call. Treat the result as constant.
     """
     sequence = DavisDataset(SAMPLES, year="2017", split="all")[clip]
     images = [_image(sequence.read_frame(number)) for number in (template, frame)]

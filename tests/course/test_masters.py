@@ -81,6 +81,16 @@ def test_the_first_cell_prepares_the_student(path) -> None:
 
 
 @EVERY_MASTER
+def test_the_minutes_of_the_exercises_add_up_to_the_hours(path) -> None:
+    master = read_master(path)
+    hours = re.search(r"\*\*Time\.\*\* ([\d.]+)(?: to ([\d.]+))? hours", master.cells[0].source)
+    prose = "\n".join(cell.source for cell in master.cells if cell.cell_type == "markdown")
+    minutes = [int(found) for found in re.findall(r"^## Exercise \d.*?(\d+) minutes", prose, re.M)]
+    assert len(minutes) == prose.count("## Exercise")
+    assert 60 * float(hours[1]) <= sum(minutes) <= 60 * float(hours[2] or hours[1])
+
+
+@EVERY_MASTER
 def test_hints_are_folded(path) -> None:
     prose = "\n".join(cell.source for cell in read_master(path).cells if cell.cell_type == "markdown")
     assert prose.count("<details>") == prose.count("</details>") >= 3

@@ -17,6 +17,12 @@ def boundary_f(predicted, true, radius):
     precision, recall = near_true[predicted].mean(), near_predicted[true].mean()
     return 2 * precision * recall / (precision + recall) if precision + recall else 0
 """,
+    "A1 e5_statistics": """
+def statistics(values):
+    limits = [int(np.floor(x + 0.5)) - 1 for x in np.linspace(1, len(values), 5)]
+    first, last = (values[limits[k] : limits[k + 1] + 1] for k in (0, 3))
+    return values.mean(), np.mean(values > 0.5), first.mean() - last.mean()
+""",
     "A2 e1_similarity_map": """
 def similarity_map(template, frame, row, column):
     kernel = template[:, row, column].numpy()

@@ -39,6 +39,7 @@ def test_no_notebook_comes_before_one_that_it_needs() -> None:
 def test_assignment_has_its_week_and_its_points(path) -> None:
     number = path.stem.split("_")[0]
     assert len(re.findall(rf"^\| assignment \| {number} ", WEEKS, re.M)) == 1
-    row = re.search(rf"^\| {number} \|.*\| (\d+) \|$", SYLLABUS, re.M)
+    row = re.search(rf"^\| {number} \|.*\| (.+) \| (\d+) \|$", SYLLABUS, re.M)
     assert row, f"no row of {number} among what the assignments practise"
-    assert int(row[1]) == sum(marks(cell).get("points", 0) for cell in read_master(path).cells)
+    assert f"**Time.** {row[1]} hours" in read_master(path).cells[0].source
+    assert int(row[2]) == sum(marks(cell).get("points", 0) for cell in read_master(path).cells)

@@ -122,7 +122,7 @@ RADIUS_THREE = boundary_f("<= radius", "<= min(radius, 3)", None)
 
 STATISTICS = """
 def statistics(values):
-    limits = np.floor(np.linspace(1, len(values), 5) + 0.5).astype(int) - 1
+    limits = np.floor(np.linspace(0, len(values) - 1, 5) + 0.5).astype(int)
     decay = values[: limits[1] + 1].mean() - values[limits[3] :].mean()
     return values.mean(), (values > 0.5).mean(), decay
 """
@@ -136,15 +136,21 @@ def statistics(change: str, by: str, message: str | None) -> WrongAnswer:
 ONE_HALF_COUNTS = statistics("> 0.5", ">= 0.5", "use >")
 GAIN = statistics("mean(), decay", "mean(), -decay", "sign is wrong")
 HALVES_TO_EVEN = statistics(
-    "np.floor(np.linspace(1, len(values), 5) + 0.5)", "np.round(np.linspace(1, len(values), 5))", "2.5 to 2"
+    "np.floor(np.linspace(0, len(values) - 1, 5) + 0.5)", "np.round(np.linspace(0, len(values) - 1, 5))", "4.5 to 4"
 )
+HALVES_TO_EVEN_FROM_ONE = statistics(
+    "np.floor(np.linspace(0, len(values) - 1, 5) + 0.5).astype(int)",
+    "np.round(np.linspace(1, len(values), 5)).astype(int) - 1",
+    "2.5 to 2",
+)
+CUT_OFF = statistics(" + 0.5)", ")", "the points are cut off")
 EXCLUSIVE_LIMITS = statistics(
     "values[: limits[1] + 1].mean() - values[limits[3] :].mean()",
     "values[: limits[1]].mean() - values[limits[3] : limits[4]].mean()",
     "share a frame",
 )
 COUNT = statistics("(values > 0.5).mean()", "(values > 0.5).sum()", "divide by their number")
-SEVEN_FRAMES = statistics("np.floor(np.linspace(1, len(values), 5) + 0.5).astype(int) - 1", "[0, 2, 3, 5, 6]", None)
+SEVEN_FRAMES = statistics("np.floor(np.linspace(0, len(values) - 1, 5) + 0.5).astype(int)", "[0, 2, 3, 5, 6]", None)
 
 # --- exercise 6: the protocol
 

@@ -238,7 +238,11 @@ def _wrong_decays(values: np.ndarray) -> dict[str, float]:
         "the sign is wrong: decay is what is lost, the first quarter minus the last": gain,
         "the quarters share a frame: each goes up to its last limit, inclusive": values[:2].mean() - values[5:6].mean(),
         "np.array_split makes quarters that share no frame; take the limits above": first.mean() - last.mean(),
-        "numpy rounds 2.5 to 2; halves are rounded up here": values[:2].mean() - values[5:].mean(),
+        "numpy rounds 4.5 to 4; halves are rounded up here": values[:3].mean() - values[4:].mean(),
+        "the points from 1 on are rounded by numpy, 2.5 to 2; halves are rounded up here": (
+            values[:2].mean() - values[5:].mean()
+        ),
+        "the points are cut off; round them": values[:2].mean() - values[4:].mean(),
         "that compares the first frame with the last; take the means of whole quarters": values[0] - values[-1],
         "that compares halves; take the first and the last quarter": values[:4].mean() - values[3:].mean(),
     }
