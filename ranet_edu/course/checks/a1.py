@@ -134,7 +134,7 @@ def _wrapped(mask: np.ndarray) -> np.ndarray:
 
 
 def boundary_f(student: Callable) -> None:
-    """Check `boundary_f(predicted, true, radius) -> float` on lines three pixels apart, then on empty maps."""
+    """Check `boundary_f(predicted, true, radius) -> float` on small maps, with radius 2.5, then on empty maps."""
     predicted, true = np.zeros((2, 24, 32), bool)
     true[4:20, 10] = predicted[4:9, 13] = predicted[18:20, 11] = predicted[22:24, 12] = predicted[10, 25:30] = True
     got = answer(student, predicted.copy(), true.copy(), 3)
