@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 FEW_PIXELS = 1024  # PyTorch normalises smaller channels_last maps in another way, in bfloat16 10 to 40 times as slow
 FEW_CHANNELS = 16  # and those of fewer channels, which don't fill a vector
-WIDE = 640  # columns of a map from which on interpolation as a matrix product multiplies too much, but see `upsample`
+VECTOR = 16  # channels in bfloat16: where the last ones don't fill a vector, 4 to 20 times as slow
+BAND = 64  # rows or columns that are interpolated at once: with more of them more is multiplied with zeros
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -31,7 +32,8 @@ class InstanceNorm(nn.InstanceNorm2d):
         if x.device.type != "cpu":
             return super().forward(x)
         # Groups of one channel are instances: the same numbers, which PyTorch computes 4 to 10 times as fast on a CPU.
-        if x.requires_grad or x.shape[-2:].numel() < FEW_PIXELS or x.shape[1] < FEW_CHANNELS:
+        small = x.shape[-2:].numel() < FEW_PIXELS or x.shape[1] < FEW_CHANNELS
+        if small or x.requires_grad or (x.dtype == torch.bfloat16 and x.shape[1] % VECTOR):
             x = x.contiguous()  # a channel's pixels side by side: then the gradient is 5 to 20 times as fast, too
         return F.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
 
@@ -109,24 +111,24 @@ def upsample(x: Tensor, size: torch.Size | tuple[int, int], align_corners: bool)
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     if x.dtype == torch.bfloat16 and x.device.type == "cpu":
-        # PyTorch is slow at this in this type. The same as two matrix products takes a third of the time. Most of it is
-        # with zeros: for large maps the way through float32 is shorter, unless the processor multiplies whole tiles.
-        if size[1] > WIDE and not multiplies_tiles():
-            return upsample(x.float(), size, align_corners).bfloat16()
-        rows, columns = (_interpolation(old, new, align_corners) for old, new in zip(x.shape[-2:], size, strict=True))
-        return (rows @ x) @ columns.t()
+        # PyTorch is slow at this in this type. Matrix products with the neighbours' shares take up to half of the time.
+        to_rows, to_columns = (_bands(old, new, align_corners) for old, new in zip(x.shape[-2:], size, strict=True))
+        x = torch.cat([x[..., band] @ shares.t() for band, shares in to_columns], dim=-1)
+        return torch.cat([shares @ x[..., band, :] for band, shares in to_rows], dim=-2)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
-
-
-@lru_cache(maxsize=1)
-def multiplies_tiles() -> bool:
-    """Whether this CPU has matrix multiplication in bfloat16 (AMX); False where PyTorch can't tell."""
-    return getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve gradients, too
-def _interpolation(old: int, new: int, align_corners: bool) -> Tensor:
-    """The matrix, (new, old), that interpolates `old` values to `new`, in bfloat16."""
-    unit = torch.eye(old)[None]
-    return F.interpolate(unit, size=new, mode="linear", align_corners=align_corners)[0].t().bfloat16().contiguous()
+def _bands(old: int, new: int, align_corners: bool) -> list[tuple[slice, Tensor]]:
+    """How `old` values are interpolated to `new`, `BAND` of these at a time.
+
+    Of each band: which of the old values it needs, and their shares in its values, (BAND, how many), in bfloat16.
+    """
+    matrix = F.interpolate(torch.eye(old)[None], size=new, mode="linear", align_corners=align_corners)[0].t()
+    bands = []
+    for rows in matrix.split(BAND):
+        needed = rows.any(0).nonzero()
+        band = slice(int(needed[0]), int(needed[-1]) + 1)
+        bands.append((band, rows[:, band].bfloat16().contiguous()))
+    return bands

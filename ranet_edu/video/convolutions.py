@@ -18,7 +18,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ranet_edu.model.blocks import FEW_CHANNELS, multiplies_tiles
+from ranet_edu.model.blocks import FEW_CHANNELS
 
 WINOGRAD_CHANNELS = 60  # in * out / (in + out): what is saved grows as the first, what it costs as the second
 WINOGRAD_STRIP = 2**21  # numbers; so many tiles are computed at once that they stay in the cache
@@ -67,6 +67,12 @@ class OneChannelConv2d(nn.Conv2d):
         padded = F.pad(products.unflatten(2, (height, width)), (1, 1, 1, 1))
         shifted = (padded[:, 3 * i + j, i : i + height, j : j + width] for i in range(3) for j in range(3))
         return sum(shifted)[:, None] + self.bias
+
+
+@lru_cache(maxsize=1)
+def multiplies_tiles() -> bool:
+    """Whether this CPU has matrix multiplication in bfloat16 (AMX); False where PyTorch can't tell."""
+    return getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
 
 
 def pad_less(backbone: nn.Module) -> None:

@@ -21,13 +21,14 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ranet_edu.model.blocks import upsample
+from ranet_edu.model.blocks import FEW_CHANNELS, upsample
 from ranet_edu.model.decoder import Decoder, MergeModule
 from ranet_edu.model.encoder import TimmBackbone
 from ranet_edu.model.ranet import RANet
 from ranet_edu.model.ranking import RankingAttention
 from ranet_edu.video.convolutions import (
     convolve_as_products,
+    multiplies_tiles,
     multiply_less,
     own_convolutions,
     pack_weights,
@@ -37,7 +38,7 @@ from ranet_edu.video.convolutions import (
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # glibc's malloc.h
-MANY_CHANNELS = 64  # from which on convolutions in bfloat16 gain by maps whose channels lie side by side
+MANY_CHANNELS = 64  # from which on convolutions by tiles (AMX) gain by maps whose channels lie side by side
 
 
 def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> RANet:
@@ -65,7 +66,7 @@ def fast_copy(model: RANet, precision: str = "auto", compile: bool = False) -> R
         if dtype == torch.float32:
             multiply_less(ready)
         if dtype == torch.bfloat16:
-            read_by_pixel(own_convolutions(ready), MANY_CHANNELS)
+            read_by_pixel(own_convolutions(ready), MANY_CHANNELS if multiplies_tiles() else FEW_CHANNELS)
     ready.to(dtype)
     if compile:
         ready.forward = _compiled(ready.forward)
