@@ -37,7 +37,7 @@ RECIPE: dict[str, Any] = {
     "validation_frames": 20,
     "workers": 0,
 }
-"""What all variants share, beside the defaults of `RANet.lite`: a quarter of its pixels, a sixteenth of its steps."""
+"""What all variants share, beside the recipe of `RANet.lite`: a sixth of its pixels, a twenty-fifth of its steps."""
 
 
 @dataclass(frozen=True)

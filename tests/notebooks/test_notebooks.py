@@ -6,8 +6,10 @@ Running them is nbval's part (`make test`). Here each rule looks at the stored f
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import re
+import symtable
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -124,6 +126,31 @@ def importable(module: str, name: str) -> bool:
         return False
 
 
+def solutions_find_their_names(notebook: nbformat.NotebookNode) -> Problems:
+    """What the code of a folded solution uses is defined in it or in the notebook's cells."""
+    python = TransformerManager().transform_cell
+    known = {*dir(builtins), *(name for cell in code_cells(notebook) for name in defined(python(cell.source)))}
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    solutions = re.findall(r"<summary>Solution</summary>(.*?)</details>", prose, re.S)
+    snippets = [code for solution in solutions for code in re.findall(r"```python\n(.*?)```", solution, re.S)]
+    return [f"a solution uses {name}" for code in snippets for name in sorted(looked_up(code) - defined(code) - known)]
+
+
+def defined(code: str) -> set[str]:
+    """Names that code assigns or imports at its top level."""
+    symbols = symtable.symtable(code, "", "exec").get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+
+
+def looked_up(code: str) -> set[str]:
+    """Global names that code reads, in its functions too."""
+    tables = [symtable.symtable(code, "", "exec")]
+    for table in tables:
+        tables += table.get_children()
+    symbols = (symbol for table in tables for symbol in table.get_symbols())
+    return {symbol.get_name() for symbol in symbols if symbol.is_referenced() and symbol.is_global()}
+
+
 def cells_are_short(notebook: nbformat.NotebookNode) -> Problems:
     lengths = sorted(sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells(notebook))
     problems = [] if median(lengths) <= 8 else [f"half the code cells have {median(lengths)} lines or more, not 8"]
@@ -190,6 +217,7 @@ RULES = [
     images_have_alt_text,
     links_lead_somewhere,
     imports_exist,
+    solutions_find_their_names,
     cells_are_short,
     opening_prepares_the_reader,
     closing_leads_on,
@@ -312,6 +340,7 @@ FAULTS = [
     (links_lead_somewhere, set_source(7, "[lost](99_nowhere.ipynb#part)\n\nNext")),
     (imports_exist, set_source(2, "from ranet_edu import nothing_of_this_name")),
     (imports_exist, set_source(2, "import ranet_edu.nothing_of_this_name")),
+    (solutions_find_their_names, replace_in(6, "Yes.", "```python\ndef root(x):\n    return math.sqrt(x)\n```")),
     (cells_are_short, set_source(2, "x\n" * 21)),
     (cells_are_short, lambda notebook: [cell.update(source="x\n" * 9) for cell in code_cells(notebook)]),
     (opening_prepares_the_reader, set_source(0, "# 03 Maps\n\nObjectives, prerequisites: none.")),
