@@ -58,7 +58,7 @@ class RankingNetwork(nn.Module):
         self.layers = nn.Sequential(
             ConvBlock(positions, channels), ResBlock(channels, inner_channels, dilation=2), ConvBlock(channels, 1)
         )
-        nn.init.ones_(self.layers[2].conv.bias)  # raw scores begin above zero, where the ReLU lets them learn
+        nn.init.ones_(self.layers[2].conv.bias)  # most raw scores begin above zero, where the ReLU lets them learn
 
     def forward(self, swapped: Tensor) -> Tensor:
         return self.layers(swapped).flatten(1)

@@ -299,15 +299,15 @@ def learning_figure(
 ) -> Figure:
     """Scores of a few maps while they learn, and the loss; a dot is a map that is kept. Notebook 05.
 
-    scores: (steps, M). losses: one for each step.
+    scores: (steps, M). losses: one for each step. Of equal scores the one is kept that `topk` keeps, as in the ranking.
     """
     figure = Figure((WIDTH, 3), dpi=96, layout="compressed")
     left, right = figure.subplots(1, 2)
-    scores = np.asarray(scores)
-    ranks = (-scores).argsort(axis=1, kind="stable").argsort(axis=1)
+    scores = np.asarray(scores, np.float32)
+    chosen = torch.from_numpy(scores).topk(keep, dim=1).indices.numpy()  # (steps, keep)
     for number, name in enumerate(names):
         colour = object_colour(number + 1)
-        kept = np.flatnonzero(ranks[:, number] < keep)
+        kept = np.flatnonzero((chosen == number).any(1))
         left.plot(scores[:, number], color=colour, linestyle=":", linewidth=1.5)
         left.plot(kept, scores[kept, number], "o", color=colour, markersize=5, label=name)
     left.set(xlabel="step", ylabel="score")

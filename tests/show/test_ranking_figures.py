@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ranet_edu.model import ranking
 from ranet_edu.model.ranet import RANet
 from ranet_edu.model.ranking import background_weights
 from ranet_edu.show import ranking_figures
@@ -230,6 +231,15 @@ def test_learning_figure_dots_the_kept_maps() -> None:
     kept = {line.get_label(): line.get_xdata().tolist() for line in left.lines if line.get_marker() == "o"}
     assert kept == {"a": [0], "b": [0, 1], "c": [1]}
     np.testing.assert_array_equal(right.lines[0].get_ydata(), [1, 0.5])
+
+
+def test_learning_figure_keeps_the_one_of_equal_scores_that_the_ranking_keeps() -> None:
+    scores = torch.tensor([0.4, 0.9, 0.8, 0.7, 0.5, 0.8])
+    ones = torch.ones(1, 1, 6)
+    order = ranking.rank(torch.zeros(1, 6, 2, 2), ones, scores[None, None], 0 * ones, keep=2)[1]
+    left, _ = learning_figure([scores.tolist()], 2, list("012345"), [1.0]).axes
+    kept = {int(line.get_label()) for line in left.lines if line.get_marker() == "o" and len(line.get_xdata())}
+    assert kept == set(order.flatten().tolist())
 
 
 def test_every_figure_function_is_tested_here() -> None:
