@@ -98,6 +98,7 @@ def _copy(argument: Any) -> np.ndarray | None:
 
 def _as_array(what: str, value: Any) -> np.ndarray:
     """Any number, array, tensor or list as a float64 array; CheckFailure where it is something else."""
+    require(value is not None, f"{what} is None: does your function end with `return ...`?")  # NumPy makes it a NaN
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     try:

@@ -57,6 +57,11 @@ def test_what_is_no_number_is_named_by_its_type():
     assert "of type list" in message_of(expect, "J", [[1], [1, 2]], 1.0)
 
 
+def test_none_is_no_nan():
+    assert "dice of the guess is None" in message_of(expect, "dice of the guess", None, 0.5)
+    assert "is None" in message_of(expect, "dice of two empty masks", None, 1, mistakes={"0 / 0": np.nan})
+
+
 def test_tolerance_is_absolute():
     expect("J", 0.5001, 0.5, tolerance=1e-3)
     assert message_of(expect, "J", 0.5001, 0.5)
