@@ -85,7 +85,7 @@ LITE_CONFIG = RANetConfig(
 
 
 class Trace(NamedTuple):
-    """Every stage of one forward pass, for looking at the inside (notebooks 03-06).
+    """Every stage of one forward pass, for looking at the inside (notebooks 04-06).
 
     features: the current frame's. maps: S, (B, H0*W0, H, W), None without correlation. ranked: see `Ranked`.
     merged: (B, N, 2, M, h, w). logits: (B, N, H, W).

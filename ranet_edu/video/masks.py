@@ -1,6 +1,6 @@
 """Masks: reading and writing DAVIS-style indexed PNG files, one plane per object, and overlays to look at.
 
-A mask is a label map: uint8 (H, W), 0 = background, 1..N = objects. Built in notebook 01 (the task and DAVIS);
+A mask is a label map: uint8 (H, W), 0 = background, 1..N = objects. Explained in notebook 01 (the task and DAVIS);
 several objects in notebook 10.
 """
 
@@ -68,7 +68,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def read_mask(path: str | os.PathLike, merged: bool = False) -> np.ndarray:
-    """Read a mask file as a label map, uint8 (H, W). Built in notebook 01.
+    """Read a mask file as a label map, uint8 (H, W). Used from notebook 00 on; notebook 01 opens such a file by hand.
 
     | file | labels |
     | --- | --- |
@@ -166,7 +166,7 @@ def _black_and_white(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def write_mask(path: str | os.PathLike, labels: np.ndarray) -> None:
-    """Write a label map (H, W) as an indexed PNG with the DAVIS palette. Built in notebook 01.
+    """Write a label map (H, W) as an indexed PNG with the DAVIS palette, which notebook 01 builds. Used in notebook 00.
 
     `labels`: integers 0..255, or bool for a single object. The file appears whole or not at all; missing folders are
     made. Raises ValueError for any other array, or a name that does not end in .png, OSError that names the file where
@@ -196,7 +196,7 @@ def _checked_labels(labels: np.ndarray) -> np.ndarray:
 
 
 def overlay(frame: np.ndarray, labels: np.ndarray, alpha: float = 0.5, contour: bool = True) -> np.ndarray:
-    """Tint every object of a frame in its colour and draw its contour. Built in notebook 01.
+    """Tint every object of a frame in its colour and draw its contour. Used from notebook 00 on.
 
     `frame`: uint8 RGB (H, W, 3); `labels`: label map (H, W); `alpha`: 0 leaves the frame, 1 paints over it. The
     contour lies inside the object, in the full colour. Returns a new frame. Raises ValueError where the sizes differ.
