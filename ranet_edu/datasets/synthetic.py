@@ -8,7 +8,7 @@ behind them pans and zooms. Every pixel's true label is known. Where the picture
     frame, labels = clip[0]
 
 Frame i depends on nothing but the arguments and i. `python -m ranet_edu.datasets.synthetic --out data/samples` writes
-the repository's sample clips again. Used from notebook 00 on, explained in notebook 01.
+the repository's sample clips again, which the notebooks show from 00 on.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Layer:
 
 
 class SyntheticClip(Sequence):
-    """A generated clip. `clip[i]` is (frame, labels); nothing is computed before it is asked for. Notebook 01.
+    """A generated clip. `clip[i]` is (frame, labels); nothing is computed before it is asked for.
 
     Attributes:
         names: the objects' names; object n of the masks is names[n - 1], later ones lie in front of earlier ones.
@@ -289,7 +289,7 @@ class SyntheticClip(Sequence):
 
 
 def synthetic_clip(seed: int, objects: int = 1, frames: int = 60, size: tuple[int, int] = (480, 854)) -> SyntheticClip:
-    """A generated clip with exact masks; equal arguments give equal clips. Used from notebook 00 on.
+    """A generated clip with exact masks; equal arguments give equal clips.
 
     Every object is seen in frame 0. A longer clip begins like a shorter one; another `size` shows the same scene.
 

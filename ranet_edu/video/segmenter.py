@@ -1,7 +1,7 @@
 """A whole video, one frame at a time, in constant memory: template, crop, previous mask, next mask (§4.1).
 
 The loop around the network. It keeps what the next frame needs, and nothing else: the template's features, its masks,
-and the masks of the frame before. Used in every notebook from 00 on; taken apart in notebook 06.
+and the masks of the frame before. Used from notebook 00 on; taken apart in notebook 06.
 """
 
 from __future__ import annotations
