@@ -18,7 +18,7 @@ class Checkpoints:
     """The last two states of a run, `checkpoint.pt` and `checkpoint-previous.pt` in `folder`.
 
     A state is written under another name, flushed to the disk and then renamed: whenever the process is killed, a whole
-    checkpoint is there. Built in notebook 07.
+    checkpoint is there. Behind notebook 07's `train`.
     """
 
     def __init__(self, folder: Path) -> None:

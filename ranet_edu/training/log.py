@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CsvLog:
-    """Rows of numbers, the first column being the step. Built in notebook 07."""
+    """Rows of numbers, the first column being the step. Behind notebook 07's `train`."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path, self.columns = Path(path), tuple(columns)
@@ -58,7 +58,7 @@ def read_log(path: Path) -> dict[str, list[float]]:
 def plot_log(log: Path, figure: Path, validation: Path | None = None) -> Path:
     """Draws the losses of `log` (and J&F of `validation`, where that file exists) over the steps into `figure`.
 
-    The image is PNG, SVG or PDF after the name's ending. Built in notebook 07.
+    The image is PNG, SVG or PDF after the name's ending. Behind notebook 07's `train`.
     """
     from matplotlib.figure import Figure
 

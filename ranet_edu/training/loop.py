@@ -2,8 +2,8 @@
 
 A step is a function of its number: samples, learning rate and random numbers follow from it and from the seed. What
 is left to remember is the weights, their average and the optimiser's moments; with these in a checkpoint a run goes on
-as if it had never been stopped (to the last bit on the CPU; some CUDA kernels add in a varying order). Built in
-notebook 07.
+as if it had never been stopped (to the last bit on the CPU; some CUDA kernels add in a varying order). Behind
+notebook 07's `train`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def fit(config: TrainingConfig, model: nn.Module, samples: Dataset, validate: Va
     config.json and two checkpoints. Stopped by Ctrl-C it ends the step, saves and raises KeyboardInterrupt (SystemExit
     for SIGTERM); stopped by `time_limit` it saves and returns. `model` then has the last step's weights, not their
     average, on the device of the run; what the run froze can learn again.
-    Raises ValueError when `out` holds another run, TrainingDiverged when the loss is not finite. Built in notebook 07.
+    Raises ValueError when `out` holds another run, TrainingDiverged when the loss is not finite. Behind
+    notebook 07's `train`.
     """
     with StopSignals() as stop, only_weights_change(model):
         return Trainer(config, model, samples, validate).run(stop)

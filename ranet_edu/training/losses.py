@@ -21,7 +21,7 @@ TERMS = ("loss", "bce", "iou")
 def boundary_weights(true: Tensor, strength: float, radius: int = 4) -> Tensor:
     """Pixel weights `(B, N, H, W)`: 1 + `strength` within `radius` pixels of an object's contour, 1 elsewhere.
 
-    `true` `(B, N, H, W)` in [0, 1]. The band is the mask dilated minus the mask eroded. Built in notebook 07.
+    `true` `(B, N, H, W)` in [0, 1]. The band is the mask dilated minus the mask eroded. Behind notebook 07's `train`.
     """
     dilated, eroded = _largest_around(true, radius), -_largest_around(-true, radius)
     return 1 + strength * (dilated - eroded)
@@ -107,7 +107,7 @@ class MatchingLoss(nn.Module):
     """The loss of the similarity maps alone, by which the matching features learn what the decoder can't teach them.
 
     A gradient that comes back through decoder, merge module and ranking does them no good: within 200 steps it undid a
-    third of what this loss had taught (data/experiments/training-runs.md, run 13). Built in notebook 07.
+    third of what this loss had taught (data/experiments/training-runs.md, run 13). Behind notebook 07's `train`.
     """
 
     def __init__(self, model: RANet, iou: float = 0.0) -> None:

@@ -18,7 +18,7 @@ class DavisValidation:
 
     canvas: (height, width) of what the network sees, default: the network's own. As in DAVIS, the first and the last
     frame count for nothing, and each object counts the same. For tables use `ranet_edu.evaluation`. Raises what
-    `DavisDataset` does, and ValueError for a sequence without a frame that counts. Built in notebook 07.
+    `DavisDataset` does, and ValueError for a sequence without a frame that counts. Behind notebook 07's `train`.
     """
 
     def __init__(
