@@ -135,7 +135,7 @@ def curve_figure(columns: Mapping[str, Sequence[float]], window: int = 1) -> Fig
         smooth = running_mean(np.asarray(columns[name]), window)
         axes[0].plot(step[len(step) - len(smooth) :], smooth, color=TERM_COLOURS[name], linewidth=2, label=name)
     axes[0].set(ylabel="loss", yscale="log")
-    axes[0].legend(loc="upper right")
+    axes[0].legend()
     if rate:
         axes[1].plot(step, rate, color="black")
         axes[1].set_ylabel("learning rate")
