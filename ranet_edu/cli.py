@@ -241,7 +241,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 def segment(options: argparse.Namespace) -> None:
     """`ranet-edu segment`: masks as a folder, an overlay as MP4, or both, in one pass over the video."""
-    from ranet_edu.video.frames import missing_frames, open_frames
+    from ranet_edu.video.frames import is_cut_off, open_frames
     from ranet_edu.video.masks import read_mask
 
     source, first_mask = open_frames(options.video), read_mask(options.mask)
@@ -254,8 +254,9 @@ def segment(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.mask} shows no object: paint it white, or with labels 1, 2, ...")
     for out in options.out:
         check_out(out, source, options.mask)
-    if missing := missing_frames(source):
-        print(f"warning: {options.video} is cut off: its last {missing} frames are not in the file", file=sys.stderr)
+    if is_cut_off(source):
+        text = "is cut off: the file's end is missing, and perhaps frames with it"
+        print(f"warning: {options.video} {text}", file=sys.stderr)
     write_results(_results(options, source, first_mask), source, options.out)
     print("wrote " + " and ".join(str(out) for out in options.out))
 

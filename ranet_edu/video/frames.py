@@ -10,10 +10,10 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -155,8 +155,8 @@ class VideoFrames(FrameSource):
                     f"{path} is {stream.width} x {stream.height}; at most {largest} pixels a side are taken: make it "
                     "smaller first, ffmpeg -i VIDEO -vf scale=1280:-2 smaller.mp4"
                 )
-            rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-            self.fps, self.count = float(rate or FOLDER_FPS), stream.frames or None
+            self.fps = float(stream.average_rate or _measured_rate(path) or FOLDER_FPS)
+            self.count = stream.frames or None
         first = next(iter(self), None)
         if first is None:
             raise ValueError(f"{path} holds a video stream without a single frame; record or convert it again")
@@ -194,17 +194,54 @@ def count_packets(video: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
-def missing_frames(source: FrameSource) -> int:
-    """How many frames a video's index names that lie beyond the end of its file: half a download has such.
+def is_cut_off(source: FrameSource) -> bool:
+    """Whether a video's file ends before the place where it says that it ends: half a download does.
 
-    Only an index before the frames (MP4, MOV) tells; 0 for other files. `count` doesn't: it also counts frames that an
-    edit list hides, and in AVI those that stand for a pause.
+    MP4, MOV, AVI, MKV and WebM say it, unless they were written as a stream, without going back; False for others.
     """
     if source.names:
-        return 0
+        return False
     size = source.path.stat().st_size
     with _opened(source.path) as container:
-        return sum(entry.pos + entry.size > size for entry in container.streams.video[0].index_entries)
+        beyond = any(entry.pos + entry.size > size for entry in container.streams.video[0].index_entries)
+    return beyond or _stated_size(source.path) > size
+
+
+def _stated_size(video: Path) -> int:
+    """How many bytes an AVI, MKV or WebM file says at its beginning that it has; 0 where it doesn't."""
+    with video.open("rb") as file:
+        kind = file.read(4)
+        if kind == b"RIFF":
+            size = int.from_bytes(file.read(4), "little")
+            return 8 + size if size < 2**32 - 1 else 0
+        if kind != b"\x1aE\xdf\xa3":  # the header of MKV and WebM; all else is in the element after it
+            return 0
+        file.seek(_ebml_size(file), os.SEEK_CUR)
+        return _ebml_size(file) + file.tell() if file.read(4) == b"\x18S\x80g" else 0
+
+
+def _ebml_size(file: BinaryIO) -> int:
+    """The length of an element of an MKV, read where it stands; 0 where it was not known when it was written.
+
+    The first bit that is set says how many bytes the number has; all later ones set, that it is not known.
+    """
+    first = file.read(1)
+    count = 9 - first[0].bit_length()
+    size, unknown = int.from_bytes(first + file.read(count - 1)) - (1 << 7 * count), (1 << 7 * count) - 1
+    return size if size < unknown else 0
+
+
+def _measured_rate(video: Path) -> float | None:
+    """Frames per second from the first frame to the last, as recordings of a screen need it, which tell no rate."""
+    import av
+
+    times = []
+    with _opened(video) as container, suppress(av.FFmpegError):  # who reads the frames is told
+        for packet in container.demux(video=0):
+            if packet.pts is not None:
+                times.append(packet.pts * packet.time_base)
+    span = max(times, default=0) - min(times, default=0)
+    return (len(times) - 1) / span if span else None
 
 
 def _opened(path: Path) -> av.container.InputContainer:
