@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,7 +129,8 @@ def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Ma
     """Write the model's tensors as safetensors, by default in half precision; the file appears whole or not at all.
 
     metadata: the model card's facts (data, command, seed, scores), all strings. The network's configuration is added.
-    Raises ValueError for a name that does not end in .safetensors, by which `open_model` knows our files.
+    Raises ValueError for a name that does not end in .safetensors, by which `open_model` knows our files, OSError where
+    it can't be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -140,6 +142,8 @@ def save_weights(model: RANet, path: str | Path, half: bool = True, metadata: Ma
     try:
         safetensors.torch.save_file(tensors, unfinished, metadata=facts)
         os.replace(unfinished, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path} can't be written ({error})") from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -173,7 +177,7 @@ def average_weights(paths: Sequence[str | Path], shares: Sequence[float] | None 
     if len(paths) < 2:
         raise ValueError(f"a mean needs at least two files, not {len(paths)}")
     shares = [1.0] * len(paths) if shares is None else list(shares)
-    if len(shares) != len(paths) or min(shares) <= 0:
+    if len(shares) != len(paths) or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"{len(paths)} files need as many positive shares, not {shares}")
     model = RANet(read_config(paths[0]))
     mean = {name: torch.zeros_like(x) for name, x in model.state_dict().items() if x.is_floating_point()}

@@ -208,6 +208,15 @@ def test_a_file_says_which_network_it_holds(tmp_path, changes):
     assert torch.equal(opened.decoder.predict.weight, model.decoder.predict.weight.half().float())
 
 
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, lite, monkeypatch):
+    def break_off(*_, **__):
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", break_off)
+    with pytest.raises(OSError, match=r"lite\.safetensors can't be written"):
+        save_weights(lite, tmp_path / "lite.safetensors")
+
+
 def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path, lite, monkeypatch):
     path = tmp_path / "lite.safetensors"
     save_weights(lite, path, metadata={"version": "1"})
@@ -260,7 +269,7 @@ def test_a_mean_of_weights(three_files, shares, expected):
 def test_a_mean_that_is_none(three_files, tmp_path):
     with pytest.raises(ValueError, match="at least two files"):
         average_weights(three_files[:1])
-    for shares in ((1, 2), (1, 1, 0)):
+    for shares in ((1, 2), (1, 1, 0), (1, 1, float("nan")), (1, 1, float("inf"))):
         with pytest.raises(ValueError, match="3 files need as many positive shares"):
             average_weights(three_files, shares)
     save_weights(RANet.lite(weights=None, ranking="none"), other := tmp_path / "other.safetensors")

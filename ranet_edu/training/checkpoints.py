@@ -26,7 +26,7 @@ class Checkpoints:
         self.previous = Path(folder) / "checkpoint-previous.pt"
 
     def save(self, state: dict[str, Any]) -> Path:
-        """Writes `state` (tensors, numbers, strings and containers of them) and returns its path."""
+        """Writes `state` (tensors, numbers, strings and containers of them) and returns its path, or raises OSError."""
         temporary = self.last.with_name(f".{self.last.name}.part")
         try:
             with open(temporary, "wb") as file:
@@ -36,6 +36,9 @@ class Checkpoints:
             if self.last.exists():
                 os.replace(self.last, self.previous)
             os.replace(temporary, self.last)
+        except RuntimeError as error:  # PyTorch's, where a write fails on the way
+            reason = str(error).partition("\n")[0]
+            raise OSError(f"{self.last} can't be written ({reason}): is the disk full?") from error
         finally:
             temporary.unlink(missing_ok=True)
         return self.last

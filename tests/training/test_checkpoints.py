@@ -37,6 +37,16 @@ def test_dying_while_writing_leaves_the_checkpoints_before(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def half(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 917824 vs 917720")
+
+    monkeypatch.setattr(checkpoints.torch, "save", half)
+    with pytest.raises(OSError, match=r"checkpoint\.pt can't be written \(.*\): is the disk full"):
+        Checkpoints(tmp_path).save(state(1))
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_a_killed_process_left_half_written_is_not_looked_at(tmp_path):
     kept = Checkpoints(tmp_path)
     kept.save(state(1))
