@@ -40,13 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ranet-edu {options.command}: stopped", file=sys.stderr)
         return 130
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not loaded for its name alone
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         hint = "smaller frames (--canvas, --size) and --precision bfloat16 need less"
-        print(f"ranet-edu {options.command}: {str(error).partition('. ')[0]}: {hint}", file=sys.stderr)
+        text = str(error).rpartition("DefaultCPUAllocator: ")[2].partition(". ")[0]
+        print(f"ranet-edu {options.command}: {text}: {hint}", file=sys.stderr)
         return 1
     return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is NumPy's word for that, or one of PyTorch's two (GPU, CPU), which is not loaded for it."""
+    is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_named or "DefaultCPUAllocator" in str(error)
 
 
 def spin_briefly(environment: MutableMapping[str, str]) -> None:

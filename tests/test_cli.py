@@ -298,14 +298,23 @@ def test_a_device_that_is_not_there_is_one_line(small, capsys, command, monkeypa
     assert not (small / "new").exists() and not (small / "speed").exists()
 
 
-def test_memory_that_is_full_is_one_line_with_a_hint(small, capsys, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+def gpu_is_full(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr(cli, "build_segmenter", full)
+
+@pytest.mark.parametrize(
+    ("allocate", "words"),
+    [
+        (gpu_is_full, "CUDA out of memory"),
+        (lambda _: torch.empty(2**60), "memory: you tried to allocate 4611686018427387904 bytes"),
+        (lambda _: np.empty(2**50), "Unable to allocate 8.00 PiB"),
+    ],
+)
+def test_memory_that_is_full_is_one_line_with_a_hint(small, capsys, monkeypatch, allocate, words):
+    monkeypatch.setattr(cli, "build_segmenter", allocate)
     assert run("segment", small / "frames", "--mask", small / "masks" / "00000.png", "--out", small / "new") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "segment: CUDA out of memory: smaller frames (--canvas" in line
+    assert words in line and ": smaller frames (--canvas" in line
 
 
 def test_segment_says_that_the_video_comes_first(capsys):
