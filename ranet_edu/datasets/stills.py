@@ -38,7 +38,7 @@ from ranet_edu.datasets.samples import (
     quiet_worker,
     scene_box,
 )
-from ranet_edu.video.frames import IMAGE_SUFFIXES, read_image
+from ranet_edu.video.frames import IMAGE_SUFFIXES, check_depth, read_image
 from ranet_edu.video.masks import UNREADABLE, read_mask
 
 VOID = 255  # the label of pixels whose truth is unknown
@@ -137,9 +137,10 @@ def _photo_size(path: Path) -> tuple[int, int]:
     """(height, width) from a photo's header, as it will be read: a camera held upright swaps them."""
     try:
         with Image.open(path) as image:
+            check_depth(image)
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return image.size if upright else image.size[::-1]
-    except UNREADABLE as error:
+    except (*UNREADABLE, ValueError) as error:
         raise ValueError(f"{path} can't be read as an image: {error}") from error
 
 

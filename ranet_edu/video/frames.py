@@ -87,13 +87,18 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith(("I", "F")):
-                raise ValueError("more than 8 bits per channel")
+            check_depth(image)
             if not image.has_transparency_data:
                 return np.array(image.convert("RGB"))
             return _on_white(np.array(image.convert("RGBA")))
     except (*UNREADABLE, ValueError) as error:
         raise ValueError(f"{path} can't be read as an image ({error}); save it again as 8-bit JPEG or PNG") from error
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise ValueError where Pillow would not convert an image to 8 bits, but cut its values off."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError("more than 8 bits per channel")
 
 
 def _on_white(rgba: np.ndarray) -> np.ndarray:

@@ -151,6 +151,12 @@ class TestFindStills:
         with pytest.raises(ValueError, match=r"images/a\.png can't be read"):
             find_stills(tmp_path)
 
+    def test_a_photo_of_16_bits_is_found_before_training_begins(self, tmp_path: Path, drawn: SimpleNamespace) -> None:
+        drawn.save_still(tmp_path, "a", drawn.discs((60, 60), (30, 30)))
+        Image.fromarray(np.zeros((60, 60), np.uint16)).save(tmp_path / "images" / "a.png")
+        with pytest.raises(ValueError, match=r"images/a\.png can't be read as an image: more than 8 bits"):
+            find_stills(tmp_path)
+
     def test_a_photo_that_claims_to_be_enormous(
         self, tmp_path: Path, drawn: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
