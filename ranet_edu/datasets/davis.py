@@ -97,7 +97,7 @@ class DavisSequence:
         if array.shape[:2] != self.size:
             raise ValueError(
                 f"{path} is {array.shape[1]} x {array.shape[0]}, but sequence {self.name} is "
-                f"{self.size[1]} x {self.size[0]}; unpack the archive again"
+                f"{self.size[1]} x {self.size[0]}; its frames and masks must have one size (of DAVIS: unpack it again)"
             )
 
 
@@ -243,9 +243,12 @@ def read_split(path: str | os.PathLike) -> list[str]:
     """Sequence names of a split file, in order, each once.
 
     A line holds a name, which may have blanks in it, or the paths of a frame and its annotation as in the archive of
-    DAVIS 2016.
+    DAVIS 2016. Raises ValueError for a file that is not UTF-8.
     """
-    text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it in that encoding") from error
     lines = [line.strip() for line in text.splitlines()]
     names = [line.split()[0].split("/")[-2] if "/" in line else line for line in lines if line]
     return list(dict.fromkeys(names))

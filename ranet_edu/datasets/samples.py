@@ -263,9 +263,11 @@ def sample_sheet(dataset: Dataset, count: int, path: str | Path) -> None:
     """Writes a picture of the first `count` samples: a row each, template, frame with previous mask, with true mask.
 
     Void and letterbox are darkened in the last column; a rollout adds a column per frame. Atomic: the file is there
-    complete, or not at all.
+    complete, or not at all. Raises ValueError for a name that does not end in .png.
     """
     check_counts(count=count)
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"a sheet is written as PNG, but the name is {path}; end it in .png")
     rows = np.concatenate([sheet_row(dataset[index]) for index in range(count)])
     with atomic_path(path) as temporary:
         Image.fromarray(rows).save(temporary)

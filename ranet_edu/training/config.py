@@ -85,6 +85,8 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if min(self.size) < 1:
+            raise ValueError(f"size is {self.size[0]} x {self.size[1]}; height and width must be at least 1")
         shares = ("stills_share", "videos_share", "paste", "compound", "transplant", "vanish", "companion", "passing")
         for name in (*shares, "hide", "strangers", "recolour", "average"):
             if not 0 <= getattr(self, name) <= 1:

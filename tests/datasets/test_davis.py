@@ -147,6 +147,12 @@ def test_a_split_may_begin_with_a_byte_order_mark(tmp_path):
     assert read_split(tmp_path / "few.txt") == ["bear", "dog"]
 
 
+def test_a_split_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "few.txt").write_text("bear\ndog\n", encoding="utf-16")  # what > makes in Windows' PowerShell
+    with pytest.raises(ValueError, match=r"few\.txt is no text in UTF-8"):
+        read_split(tmp_path / "few.txt")
+
+
 def test_a_name_in_a_split_may_have_blanks(root):
     add_sequence(root, "my dog")
     add_split(root, "2017", "mine", ["my dog  ", "bear"])

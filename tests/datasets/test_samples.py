@@ -228,6 +228,8 @@ def test_sheet(scene: Scene, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
     with pytest.raises(ValueError, match="count must be at least 1"):
         sample_sheet(Repeated(sample), 0, tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"the name is .*sheet; end it in \.png"):
+        sample_sheet(Repeated(sample), 1, tmp_path / "sheet")
 
 
 def test_counts() -> None:
