@@ -527,8 +527,9 @@ class Page:
         """Where frame `index` looks like a pixel (row, column) of the template's grid."""
         if clip is None or not clip.records:
             return None
-        clip.check_done(int(index))
-        template, frame = clip.frame(_given_before(clip, int(index))), clip.frame(int(index))
+        with clip.in_use():
+            clip.check_done(int(index))
+            template, frame = clip.frame(_given_before(clip, int(index))), clip.frame(int(index))
         maps = frame_similarity(clip.segmenter.model, template, frame)
         figure = demo_inside.pixel_figure(template, frame, maps, (int(row), int(column)))
         return self._picture(clip, "similarity", figure)
@@ -538,10 +539,11 @@ class Page:
     def look_inside(self, clip: Clip | None, index: int, label: int) -> tuple[str, str, str, str]:
         """Template, best-ranked maps, merged streams, and the previous mask on and off, for one object of a frame."""
         clip = _check_open(clip)
-        inside = demo_inside.look_inside(clip, int(index), int(label))
-        given = _given_before(clip, int(index))
         template = clip.new_file("template.jpg")
-        Image.fromarray(overlay(clip.frame(given), clip.labels(given), alpha=0.2)).save(template)
+        with clip.in_use():
+            inside = demo_inside.look_inside(clip, int(index), int(label))
+            given = _given_before(clip, int(index))
+            Image.fromarray(overlay(clip.frame(given), clip.labels(given), alpha=0.2)).save(template)
         draw = {
             "ranked": demo_inside.ranked_figure,
             "merged": demo_inside.merged_figure,

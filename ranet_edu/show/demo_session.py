@@ -145,7 +145,7 @@ class Clip:
         if self.running:
             raise ValueError("The clip is being segmented: wait until it is done, or press Cancel first.")
         if self.readers:
-            raise ValueError("Results are being written: wait until they are there, then do this again.")
+            raise ValueError("Results are being made of these frames: wait until they are there, then do this again.")
 
     def check_done(self, index: int) -> None:
         """Raise ValueError unless frame `index` is segmented."""

@@ -354,6 +354,30 @@ def test_frames_stay_until_results_are_made_of_them(
     assert len(masks_in(made if step == "cut_outs" else made[2])) == 6
 
 
+@pytest.mark.parametrize(("step", "arguments"), [("look_inside", (2, 1)), ("similarity", (2, 0, 0))])
+def test_frames_stay_while_they_are_looked_into(
+    client: Client, video: Path, mask: Path, monkeypatch: pytest.MonkeyPatch, step: str, arguments: tuple[int, ...]
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(clip: demo_session.Clip, index: int, read: Callable = demo_session.Clip.frame) -> np.ndarray:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return read(clip, index)
+
+    ready(client, video, mask)
+    run(client)
+    monkeypatch.setattr(demo_session.Clip, "frame", read_slowly)
+    job = client.submit(*arguments, api_name=f"/{step}")
+    assert begun.wait(PATIENCE)
+    try:
+        with pytest.raises(AppError, match="wait until they are there"):
+            client.predict(0, 4, 1, api_name="/choose_frames")
+    finally:
+        go_on.set()
+    assert job.result(timeout=PATIENCE)
+
+
 # --- one machine, several visitors
 
 
