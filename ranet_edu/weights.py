@@ -330,7 +330,8 @@ def _read_checkpoint(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each way in which a file can be broken
-        raise ValueError(f"{path} is not a PyTorch checkpoint ({error}); download it again") from error
+        kind = type(error).__name__  # its text may be a page, and advises to run what the file holds
+        raise ValueError(f"{path} is not a PyTorch checkpoint ({kind}); download it again") from error
 
 
 @contextmanager

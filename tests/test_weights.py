@@ -156,9 +156,12 @@ def test_a_file_of_something_else_is_named(tmp_path, paper, contents):
 def test_files_that_are_no_checkpoints(tmp_path, paper):
     before = values(paper)
     (tmp_path / "broken.pth").write_bytes(b"PK\x03\x04 not all of it arrived")
+    (tmp_path / "mask.png").write_bytes(b"\x89PNG no weights at all")
     torch.save([torch.zeros(3)], tmp_path / "list.pth")
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*absent\.pth"):
         load_official(paper, tmp_path / "absent.pth")
+    with pytest.raises(ValueError, match=r"mask\.png is not a PyTorch checkpoint \(\w+\); download it again$"):
+        load_official(paper, tmp_path / "mask.png")
     with pytest.raises(ValueError, match=r"broken\.pth is not a PyTorch checkpoint .*download it again"):
         load_official(paper, tmp_path / "broken.pth")
     with pytest.raises(ValueError, match=r"list\.pth holds a list"):

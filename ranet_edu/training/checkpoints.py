@@ -53,7 +53,8 @@ class Checkpoints:
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # torch.load raises whatever a damaged file leads it to
-                warnings.warn(f"{path} cannot be read ({error}); trying the checkpoint before it", stacklevel=2)
+                kind = type(error).__name__  # its text may be a page
+                warnings.warn(f"{path} cannot be read ({kind}); trying the checkpoint before it", stacklevel=2)
         if present:
             raise ValueError(f"no checkpoint in {self.last.parent} can be read; delete them to start the run afresh")
         return None
