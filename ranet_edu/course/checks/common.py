@@ -36,7 +36,8 @@ def answer(function: Callable, *arguments: Any, **options: Any) -> Any:
     """What the student's `function` returns for these arguments.
 
     An answer that is not written yet, returns nothing or writes into an array or tensor that it was given raises
-    CheckFailure. Other errors pass through: their traceback leads to the student's own line.
+    CheckFailure. What it wrote is undone, so that the next run of a check begins with the same numbers. Other errors
+    pass through: their traceback leads to the student's own line.
     """
     name = getattr(function, "__name__", "the answer")
     before = [_copy(argument) for argument in arguments]
@@ -44,12 +45,13 @@ def answer(function: Callable, *arguments: Any, **options: Any) -> Any:
         result = function(*arguments, **options)
     except NotImplementedError:
         result = NotImplementedError
+    finally:
+        changed = [_put_back(argument, copy) for argument, copy in zip(arguments, before, strict=True)]
     if result is NotImplementedError:  # outside of the handler: the student is not shown two errors
         fail(f"{name} is not written yet: replace `raise NotImplementedError()` by your code")
     require(result is not None, f"{name} returns None: does it end with `return ...`?")
-    for argument, copy in zip(arguments, before, strict=True):
-        unchanged = copy is None or np.array_equal(_copy(argument), copy, equal_nan=True)
-        require(unchanged, f"{name} changes what it is given: work on a copy, without *= and the like on an argument")
+    advice = "work on a copy, without *= and the like on an argument"
+    require(not any(changed), f"{name} changes what it is given: {advice}")
     return result
 
 
@@ -94,6 +96,15 @@ def _copy(argument: Any) -> np.ndarray | None:
     if hasattr(argument, "detach"):
         argument = argument.detach().cpu().numpy()
     return argument.copy() if isinstance(argument, np.ndarray) else None
+
+
+def _put_back(argument: Any, copy: np.ndarray | None) -> bool:
+    """Give an array or tensor the values of its `copy` again; whether it had others."""
+    if copy is None or np.array_equal(_copy(argument), copy, equal_nan=True):
+        return False
+    values = argument.detach().numpy() if hasattr(argument, "detach") else argument
+    values[...] = copy
+    return True
 
 
 def _as_array(what: str, value: Any) -> np.ndarray:
