@@ -105,6 +105,51 @@ def rank_and_learn(maps, scores, keep, temperature):
     lesson = ((P - P.detach()) @ maps.flatten(2)).unflatten(2, maps.shape[2:])
     return torch.cat([maps.gather(1, index) + lesson, maps.new_zeros(len(maps), keep, *maps.shape[2:])], 1)[:, :keep]
 """,
+    "A4 e1_merge_module": """
+from collections import OrderedDict
+
+class MergeModule(nn.Module):
+    def __init__(self, kept_maps, first, inner, last):
+        super().__init__()
+        blocks = {"one": ConvBlock(kept_maps, first), "two": ResBlock(first, inner), "three": ConvBlock(first, last)}
+        self.layers = nn.Sequential(OrderedDict(blocks))
+
+    def forward(self, ranked, size):
+        return torch.cat([self.refined(stream, size) for stream in ranked.unbind(1)], 1)
+
+    def refined(self, stream, size):
+        maps = nn.Upsample(size, mode="bilinear")(stream)
+        return self.layers[2](self.layers[1](self.layers[0](maps)))
+""",
+    "A4 e2_pyramid_step": """
+class PyramidStep(nn.Module):
+    def __init__(self, in_channels, skip_channels, skip_width, out_channels):
+        super().__init__()
+        self.reduce = nn.ModuleList()
+        for channels in skip_channels:
+            self.reduce.append(ConvBlock(channels, skip_width, kernel_size=1))
+            in_channels += skip_width
+        blocks = {"one": ConvBlock(in_channels, out_channels), "two": ResBlock(out_channels, out_channels // 2)}
+        self.refine = nn.Sequential()
+        for name, block in blocks.items():
+            self.refine.add_module(name, block)
+
+    def forward(self, x, skips, size):
+        near = nn.Upsample(x.shape[2:], mode="bilinear", align_corners=True)
+        for i in reversed(range(len(skips))):
+            x = torch.cat([near(self.reduce[i](skips[i])), x], 1)
+        x = self.refine[1](self.refine[0](x))
+        return nn.Upsample(size, mode="bilinear", align_corners=True)(x)
+""",
+    "A4 e3_balanced_bce": """
+def balanced_bce(logits, true, valid, object_weight):
+    results = []
+    for x, y, v in zip(logits, true, valid):
+        x, y = x[v > 0], y[v > 0]
+        loss = object_weight * y * F.softplus(-x) + (1 - y) * F.softplus(x)
+        results.append(loss.sum() / (y * object_weight + 1 - y).sum() if len(x) else x.sum())
+    return torch.stack(results)
+""",
     "A4 e4_training_step": """
 def training_step(network, optimiser, batches, loss):
     values = []
@@ -117,12 +162,35 @@ def training_step(network, optimiser, batches, loss):
     optimiser.step()
     return sum(map(float, values)) / len(values)
 """,
+    "A4 e4_training_step without_backward": """
+def training_step(network, optimiser, batches, loss):
+    weights, total = list(network.parameters()), 0
+    gradients = [torch.zeros_like(w) for w in weights]
+    for inputs, true in batches:
+        part = loss(network(inputs), true) / len(batches)
+        for gradient, added in zip(gradients, torch.autograd.grad(part, weights)):
+            gradient += added
+        total += part.item()
+    for w, gradient in zip(weights, gradients):
+        w.grad = gradient
+    optimiser.step()
+    return total
+""",
+    "A4 e4_training_step in_two_passes": """
+def training_step(network, optimiser, batches, loss):
+    before = np.mean([loss(network(inputs), true).item() for inputs, true in batches])
+    optimiser.zero_grad()
+    for inputs, true in batches:
+        loss(network(inputs), true).backward(torch.tensor(1 / len(batches)))
+    optimiser.step()
+    return before
+""",
 }
 
 
 @pytest.mark.parametrize("exercise", OTHERS)
 def test_another_way_is_as_good(exercise) -> None:
-    assignment, name = exercise.split()
+    assignment, name, *_ = exercise.split()
     master = next(read_master(path) for path in MASTERS if path.stem.startswith(f"{assignment}_"))
     variables = run_answers(master, {name: OTHERS[exercise]})
     for kind in ("check", "hidden"):

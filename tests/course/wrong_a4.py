@@ -228,6 +228,30 @@ LOSS_NAN = WrongAnswer(
     balanced_bce("return (losses * weights).sum((1, 2)) / weights.sum((1, 2))"),
     "a sample without a valid pixel gives NaN",
 )
+LOSS_NAN_GRADIENT = WrongAnswer(
+    "e3_balanced_bce",
+    balanced_bce("return ((losses * weights).sum((1, 2)) / weights.sum((1, 2))).nan_to_num()"),
+    "the gradient of a sample without a valid pixel is nan",
+)
+LOSS_NUMBERS = WrongAnswer(
+    "e3_balanced_bce",
+    balanced_bce(f"return torch.tensor(((losses * weights).sum((1, 2)) / {SAFE}).tolist())"),
+    "the loss has no gradient, so nothing can learn from it",
+)
+LOSS_LIST = WrongAnswer(
+    "e3_balanced_bce",
+    balanced_bce(f"return list((losses * weights).sum((1, 2)) / {SAFE})"),
+    "returns list, not a tensor; torch.stack",
+)
+LOSS_LOGARITHM = WrongAnswer(
+    "e3_balanced_bce",
+    balanced_bce(
+        "p = logits.sigmoid()\n"
+        "    losses = -true * (p + 1e-7).log() - (1 - true) * (1 - p + 1e-7).log()\n"
+        f"    return (losses * weights).sum((1, 2)) / {SAFE}"
+    ),
+    "a small number in the logarithm",
+)
 LOSS_DIVIDED_BY_ONE = WrongAnswer(
     "e3_balanced_bce",
     balanced_bce("return (losses * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def merge_module(student: type[nn.Module]) -> None:
     )
     maps = torch.rand(2, 2, 5, 4, 6, generator=torch.Generator().manual_seed(0))
     probe = Probe()
-    module.layers = nn.Sequential(probe)
+    module.layers = nn.Sequential(probe, nn.Identity(), nn.Identity())  # three, for answers that index them
     merged = answer(module.forward, maps, (8, 12))
     require(bool(probe.seen), "forward does not use self.layers")
     require(set(probe.seen) == {(8, 12)}, f"the layers see maps of {probe.seen[0]}: upsample to `size` before them")
@@ -97,7 +98,7 @@ def pyramid_step(student: type[nn.Module]) -> None:
     x, skips = _step_inputs(torch.Generator().manual_seed(0))
     probes = [Probe() for _ in skips]
     refined = Probe()
-    step.reduce, step.refine = nn.ModuleList(probes), nn.Sequential(refined)
+    step.reduce, step.refine = nn.ModuleList(probes), nn.Sequential(refined, nn.Identity())
     grown = answer(step.forward, x, skips, (12, 16))
     for number, (probe, skip) in enumerate(zip(probes, skips, strict=True)):
         require(bool(probe.seen), f"forward does not use reduce[{number}]")
@@ -173,6 +174,10 @@ def balanced_bce(student: Callable) -> None:
     true = (torch.rand(2, 4, 6, generator=generator) > 0.7).float()
     valid = (torch.rand(2, 4, 6, generator=generator) > 0.3).float()
     got = answer(student, logits, true, valid, 3.0)
+    require(
+        isinstance(got, Tensor),
+        f"balanced_bce returns {type(got).__name__}, not a tensor; torch.stack makes one of a list of tensors",
+    )
     weights = valid * (1 + 2 * true)
     loss = F.binary_cross_entropy_with_logits(logits, true, reduction="none")
     expected = _mean(loss, weights)
@@ -220,21 +225,38 @@ def _at_extremes(student: Callable) -> None:
         f"a logit of -300 for an object pixel gives {sure.tolist()}: the sigmoid "
         f"is 0 there and its logarithm infinite; {advice}",
     )
-    expect(
-        "balanced_bce of the logits -300 and 300 for an object pixel",
-        sure,
-        [300.0, 0.0],
-        tolerance=1e-3,
-        mistakes={
-            f"F.binary_cross_entropy cuts logarithms off at -100, and with them the gradient; {advice}": [100.0, 0.0],
-        },
-    )
+    mistakes = {
+        f"F.binary_cross_entropy cuts logarithms off at -100, and with them the gradient; {advice}": [100.0, 0.0],
+        f"a limit on the logits, or a small number in the logarithm, cuts the loss off, and its gradient; {advice}": (
+            [float(sure[0].clamp(max=299)), 0.0]
+        ),
+    }
+    what = "balanced_bce of the logits -300 and 300 for an object pixel"
+    expect(what, sure, [300.0, 0.0], tolerance=1e-3, mistakes=mistakes)
     nothing = answer(student, logits, ones, torch.tensor([[[0.0]], [[1.0]]]), 1.0)
     require(
         not bool(torch.isnan(nothing).any()),
         "a sample without a valid pixel gives NaN, and one NaN ends a training run: nothing to learn is a loss of 0",
     )
     expect("balanced_bce of a sample without a valid pixel", nothing[0], 0.0)
+    _require_gradient(student)
+
+
+def _require_gradient(student: Callable) -> None:
+    """Two samples, the first without a valid pixel."""
+    logits, ones = torch.tensor([[[2.0]], [[-1.0]]], requires_grad=True), torch.ones(2, 1, 1)
+    losses = answer(student, logits, ones, torch.tensor([[[0.0]], [[1.0]]]), 1.0)
+    require(
+        losses.requires_grad,
+        "the loss has no gradient, so nothing can learn from it: stay with PyTorch's operations, without .item(), "
+        "detach and torch.tensor(...) on the way",
+    )
+    losses.sum().backward()
+    require(
+        bool(torch.isfinite(logits.grad).all()),
+        f"the gradient of a sample without a valid pixel is {logits.grad[0].item()}: to replace the NaN of 0 / 0 mends "
+        "the loss and not its gradient, which still goes through the division; divide by something that is not 0",
+    )
 
 
 # --- exercise 4: a training step
@@ -246,10 +268,9 @@ def training_step(student: Callable) -> None:
     batches = [(torch.randn(3, 2, generator=generator), torch.randn(3, 1, generator=generator)) for _ in range(2)]
     network, optimiser = _two_weights()
     start = network.weight.detach().clone()
-    seen: list[tuple[int, bool]] = []
-    hook = network.register_forward_pre_hook(lambda _, inputs: seen.append((len(inputs[0]), _has_gradient(network))))
+    passes = Passes(network)
     first = answer(student, network, optimiser, batches, F.mse_loss)
-    hook.remove()
+    passes.stop()
     after = network.weight.detach().clone()
     gradients = [_gradient(start, batch) for batch in batches]
     expected = start - sum(gradients) / 4  # rate 0.5, mean of two
@@ -269,7 +290,7 @@ def training_step(student: Callable) -> None:
         "they moved uphill": start + sum(gradients) / 4,
     }
     expect("the weights after one step", after, expected, mistakes=mistakes, tolerance=TOLERANCE)
-    _part_by_part(seen)
+    _part_by_part(passes)
     _returned_loss(first, start, after, batches)
     answer(student, network, optimiser, batches, F.mse_loss)
     second = sum(_gradient(after, batch) for batch in batches) / 4
@@ -287,17 +308,47 @@ def training_step(student: Callable) -> None:
     passed("training_step: one step along the mean gradient of all batches, from a clean start")
 
 
-def _part_by_part(seen: list[tuple[int, bool]]) -> None:
-    """`seen`: for each pass through the network its samples, and whether there were gradients from parts before."""
+class Passes:
+    """Watches the passes through a network: how many samples each has, and how many graphs are in memory before it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.samples: list[int] = []
+        self.graphs: list[int] = []
+        self._in_memory: weakref.WeakSet[Graph] = weakref.WeakSet()
+        self._hooks = [network.register_forward_pre_hook(self._before), network.register_forward_hook(self._after)]
+
+    def stop(self) -> None:
+        """Let the network go."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _before(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.samples.append(len(inputs[0]))
+        self.graphs.append(sum(not graph.used for graph in self._in_memory))
+
+    def _after(self, network: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+        if outputs.requires_grad:
+            graph = Graph()
+            self._in_memory.add(graph)
+            outputs.register_hook(graph)  # lives as long as the graph does
+
+
+class Graph:
+    """Hook of a pass's outputs: learns whether a gradient has gone back, after which little of the graph is left."""
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def __call__(self, gradient: Tensor) -> None:
+        self.used = True
+
+
+def _part_by_part(passes: Passes) -> None:
     require(
-        all(samples <= 3 for samples, _ in seen),
+        all(samples <= 3 for samples in passes.samples),
         "the parts go through the network as one batch, which is what did not fit into memory",
     )
-    require(all(added for _, added in seen[1:]), "all graphs are kept until the end: call backward() for each part")
-
-
-def _has_gradient(network: nn.Module) -> bool:
-    return network.weight.grad is not None and bool(network.weight.grad.any())
+    require(not any(passes.graphs), "all graphs are kept until the end: call backward() for each part")
 
 
 def _returned_loss(got: Any, start: Tensor, after: Tensor, batches: list[tuple[Tensor, Tensor]]) -> None:
