@@ -41,6 +41,10 @@ def best_matches(maps):
     places = [np.unravel_index(int(m.argmax()), m.shape) for m in maps]
     return torch.tensor([[int(row), int(column)] for row, column in places])
 """,
+    "A2 e3_best_matches list_of_tensors": """
+def best_matches(maps):
+    return [(m == m.max()).nonzero()[0] for m in maps]
+""",
     "A2 e4_split_maps": """
 def split_maps(maps, mask, grid, background_share=0.9):
     weights = F.interpolate(mask[None, None], size=grid, mode="area").view(-1, 1, 1)

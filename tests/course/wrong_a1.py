@@ -38,6 +38,7 @@ SMALL_NUMBER = jaccard("return (both + 1e-8) / (either + 1e-8)", "a small number
 SINGLE_PRECISION = jaccard(
     "return np.where(either > 0, both / np.maximum(either, 1), 1).astype(np.float32)", "float32; divide whole numbers"
 )
+LIST = jaccard("return [b / e if e else 1 for b, e in zip(both, either)]", "of type list, not an array; np.array")
 FOUR_SCORES = jaccard("return np.array([0.25, 1, 1, 0])", None)
 
 # --- exercise 3: the boundary
@@ -100,20 +101,29 @@ SQUARE = boundary_f("_edt(~", "_cdt(~", "neighbourhood is a square")
 PLAIN_MEAN = boundary_f("2 * precision * recall / (precision + recall)", "(precision + recall) / 2", "harmonic mean")
 PRECISION_ALONE = boundary_f("2 * precision * recall / (precision + recall)", "precision", "precision alone")
 NO_EMPTY_MAPS = boundary_f("if not predicted.any() or not true.any():", "if False:", "0 / 0 is not a number")
-FRACTIONAL_OFFSETS = WrongAnswer(
-    "e4_boundary_f",
-    """
+DILATED = """
+import cv2
 from scipy.ndimage import binary_dilation
 
 def boundary_f(predicted, true, radius):
     if not predicted.any() or not true.any():
         return float(predicted.any() == true.any())
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    near_true, near_predicted = (binary_dilation(b, x * x + y * y <= radius * radius) for b in (true, predicted))
+    near_true, near_predicted = (binary_dilation(b, NEIGHBOURHOOD) for b in (true, predicted))
     precision, recall = near_true[predicted].mean(), near_predicted[true].mean()
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-""",
-    "while the disk's offsets are",
+"""
+
+
+def dilated(neighbourhood: str, message: str) -> WrongAnswer:
+    return WrongAnswer("e4_boundary_f", DILATED.replace("NEIGHBOURHOOD", neighbourhood), message)
+
+
+FRACTIONAL_OFFSETS = dilated(
+    "np.hypot(*np.ogrid[-radius : radius + 1, -radius : radius + 1]) <= radius", "while the disk's offsets are"
+)
+DIAMOND = dilated("iterations=int(radius)", "the neighbourhood is a diamond")
+ELLIPSE = dilated(
+    "cv2.getStructuringElement(cv2.MORPH_ELLIPSE, [2 * int(radius) + 1] * 2)", "the ellipse of cv2 is larger"
 )
 WHOLE_RADIUS = boundary_f("<= radius", "<= int(radius)", "the radius is rounded down")
 RADIUS_THREE = boundary_f("<= radius", "<= min(radius, 3)", None)
@@ -141,8 +151,9 @@ HALVES_TO_EVEN = statistics(
 HALVES_TO_EVEN_FROM_ONE = statistics(
     "np.floor(np.linspace(0, len(values) - 1, 5) + 0.5).astype(int)",
     "np.round(np.linspace(1, len(values), 5)).astype(int) - 1",
-    "2.5 to 2",
+    "2 of 2.5, where points count from 1",
 )
+FIRST_LIMIT_EXCLUDED = statistics("limits[1] + 1", "limits[1]", "the first quarter ends a frame too early")
 CUT_OFF = statistics(" + 0.5)", ")", "the points are cut off")
 EXCLUSIVE_LIMITS = statistics(
     "values[: limits[1] + 1].mean() - values[limits[3] :].mean()",

@@ -82,6 +82,12 @@ WORST_REPEATED = ranking(
 READ_BACKWARDS = ranking(
     "scores.sort(descending=True, stable=True).indices", "scores.sort(stable=True).indices.flip(0)", "turns ties around"
 )
+LIST_OF_MAPS = ranking("return ranked", "return list(ranked)", "returns list, not a tensor; torch.stack")
+TIES_EXCHANGED = ranking(
+    "scores.sort(descending=True, stable=True).indices",
+    "torch.tensor(sorted(range(len(scores)), key=lambda j: (-scores[j], -maps[j].sum())))",
+    "equal scores leave the template's order",
+)
 BY_TOPK = ranking("[:keep]\n", "[:keep]\n    if len(scores) > 20: order = scores.topk(len(order)).indices\n", None)
 
 # --- exercise 4: what the ranking promises
@@ -136,6 +142,8 @@ PLAIN_AVERAGE = variants(
 ONLY_A_SUM = variants(" / weights.sum().clamp(min=1e-6)", "", "this is the sum")
 LOST_OBJECT = variants(".clamp(min=1e-6)", "", "0 / 0: return zeros")
 ANY_WORD = variants("raise ValueError(variant)", "return weighted", '"median" must raise ValueError')
+NOTHING_FOR_ANY_WORD = variants("raise ValueError(variant)", "return None", "ValueError, but None comes back")
+ANOTHER_ERROR = variants("raise ValueError(variant)", "raise KeyError(variant)", "ValueError, but it raises KeyError")
 AT_LEAST_ONE = variants("clamp(min=1e-6)", "clamp(min=1e-6, max=1.5)", None)
 
 # --- exercise 6: a sort that learns
@@ -167,6 +175,11 @@ LAST_BITS = learning(
     '+ torch.einsum("bkj,bjhw->bkhw", P, maps)\n'
     '    ranked = ranked - torch.einsum("bkj,bjhw->bkhw", P.detach(), maps.detach())',
     "maps' gradient|last bits",
+)
+SOFT_MAPS_LEARN = learning(
+    '+ torch.einsum("bkj,bjhw->bkhw", P - P.detach(), maps)',
+    '+ ((soft := torch.einsum("bkj,bjhw->bkhw", P, maps)) - soft.detach())',
+    "the soft order's maps have a gradient, too",
 )
 SCORES_SCALE = learning(
     'ranked + torch.einsum("bkj,bjhw->bkhw", P - P.detach(), maps)',

@@ -330,7 +330,7 @@ optimiser.zero_grad()
 optimiser.step()
 return total.item()
 """),
-    "they did not move",
+    "it did not move",
 )
 STEP_TENSOR = WrongAnswer(
     "e4_training_step",

@@ -77,7 +77,8 @@ def _expect_exact(what: str, got: Any, expected: np.ndarray, mistakes: Mapping[s
     """`expect` to nine digits, where a value that is right to four was changed on purpose."""
     expect(what, got, expected, mistakes=mistakes, tolerance=1e-4)
     added = "a small number is added to avoid 0 / 0, which changes every value: treat the empty frame by itself"
-    kind = getattr(got, "dtype", np.float64)
+    kind = getattr(got, "dtype", None)
+    require(kind is not None, f"{what} is of type {type(got).__name__}, not an array; np.array makes one of a list")
     require(kind == np.float64, f"{what} is {kind}; divide whole numbers, which gives float64")
     expect(what, got, expected, mistakes={added: got}, tolerance=1e-9)
 
@@ -136,13 +137,21 @@ def _wrapped(mask: np.ndarray) -> np.ndarray:
 def boundary_f(student: Callable) -> None:
     """Check `boundary_f(predicted, true, radius) -> float` on small maps, with radius 2.5, then on empty maps."""
     predicted, true = np.zeros((2, 24, 32), bool)
-    true[4:20, 10] = predicted[4:9, 13] = predicted[18:20, 11] = predicted[22:24, 12] = predicted[10, 25:30] = True
+    true[4:20, 10] = predicted[4:9, 13] = predicted[18:20, 11] = predicted[21:24, 12] = predicted[10, 25:30] = True
     got = answer(student, predicted.copy(), true.copy(), 3)
     precision, recall = _matched(predicted, true, 3)
     nearer, square = _matched(predicted, true, 3, strict=True), _matched(predicted, true, 3, square=True)
+    y, x = np.ogrid[-3:4, -3:4]
+    diamond, ellipse = abs(x) + abs(y) <= 3, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     mistakes = {
         "pixels at exactly the radius must match too: distance <= radius": _f(*nearer),
         "the neighbourhood is a square; it is a disk, by Euclidean distance": _f(*square),
+        "the neighbourhood is a diamond, rows and columns added up; it is a disk, by Euclidean distance": _f(
+            *_matched_within(diamond, predicted, true)
+        ),
+        "the ellipse of cv2 is larger than the disk with x * x + y * y <= r * r": _f(
+            *_matched_within(ellipse, predicted, true)
+        ),
         "only pixels at the very same place match; those within the radius do": _f(*_matched(predicted, true, 0)),
         "that is the precision alone": precision,
         "that is the recall alone": recall,
@@ -159,9 +168,10 @@ def _check_fractional_radius(student: Callable) -> None:
     """Four pairs of pixels, 0 and 2 pixels apart and the roots of 5 and of 8, with a radius of 2.5."""
     predicted, true = np.zeros((2, 12, 48), bool)
     true[4, 4::12] = predicted[4, [4, 18]] = predicted[5, 30] = predicted[6, 42] = True
+    y, x = np.ogrid[-2.5:3.5, -2.5:3.5]
     mistakes = {
         "a radius need not be whole, while the disk's offsets are: take those from -n to n, n = int(radius)": _f(
-            *_matched_by_fractions(predicted, true, 2.5)
+            *_matched_within(x * x + y * y <= 2.5 * 2.5, predicted, true)
         ),
         "the radius is rounded down; it need not be whole": _f(*_matched(predicted, true, 2)),
         "the radius is rounded up; it need not be whole": _f(*_matched(predicted, true, 3)),
@@ -188,11 +198,10 @@ def _matched(
     return near_true[predicted].mean(), near_predicted[true].mean()
 
 
-def _matched_by_fractions(predicted: np.ndarray, true: np.ndarray, radius: float) -> tuple[float, float]:
-    """(precision, recall) by a disk whose offsets are fractions, like the radius."""
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disk = x * x + y * y <= radius * radius
-    return binary_dilation(true, disk)[predicted].mean(), binary_dilation(predicted, disk)[true].mean()
+def _matched_within(neighbourhood: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """(precision, recall) where pixels of this neighbourhood, a small mask, match its centre."""
+    near_true, near_predicted = (binary_dilation(edges, neighbourhood) for edges in (true, predicted))
+    return near_true[predicted].mean(), near_predicted[true].mean()
 
 
 def _near(edges: np.ndarray, radius: float, strict: bool, square: bool) -> np.ndarray:
@@ -239,9 +248,8 @@ def _wrong_decays(values: np.ndarray) -> dict[str, float]:
         "the quarters share a frame: each goes up to its last limit, inclusive": values[:2].mean() - values[5:6].mean(),
         "np.array_split makes quarters that share no frame; take the limits above": first.mean() - last.mean(),
         "numpy rounds 4.5 to 4; halves are rounded up here": values[:3].mean() - values[4:].mean(),
-        "the points from 1 on are rounded by numpy, 2.5 to 2; halves are rounded up here": (
-            values[:2].mean() - values[5:].mean()
-        ),
+        "the first quarter ends a frame too early: its last limit belongs to it, and halves are rounded up (numpy "
+        "makes 2 of 2.5, where points count from 1)": values[:2].mean() - values[5:].mean(),
         "the points are cut off; round them": values[:2].mean() - values[4:].mean(),
         "that compares the first frame with the last; take the means of whole quarters": values[0] - values[-1],
         "that compares halves; take the first and the last quarter": values[:4].mean() - values[3:].mean(),

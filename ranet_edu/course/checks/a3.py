@@ -89,8 +89,9 @@ def ranking_scores(function: Callable[[Tensor, Tensor, Network], Tensor]) -> Non
 def rank(function: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     """Exercise 3: maps (K, H, W), scores (K,), keep -> the best maps, padded with zeros, (keep, H, W)."""
     maps, ascending = FIVE_MAPS, SCORES.argsort()
-    three, seven = "the best 3 of 5", "the best 7 of 5"
+    three, seven = "the result with keep = 3", "the result with keep = 7"
     got = answer(function, maps, SCORES, 3)
+    require(hasattr(got, "shape"), f"rank returns {type(got).__name__}, not a tensor; torch.stack makes one of a list")
     expect_shape(three, got, (3, 1, 2), {(5, 1, 2): "discard the maps after the first 3", (3, 2): "keep H and W"})
     mistakes = {
         "these are the worst: the largest score comes first": maps[ascending[:3]],
@@ -121,7 +122,8 @@ def _expect_ties_in_order(function: Callable[[Tensor, Tensor, int], Tensor]) -> 
     mistakes = {
         "an ascending sort read backwards turns ties around: sort with descending=True, stable=True": (
             FIVE_MAPS[[2, 4, 3, 1, 0]]
-        )
+        ),
+        "equal scores leave the template's order, as topk and a sort without stable=True may do": got,
     }
     expect("with four equal scores the result", got, FIVE_MAPS[[2, 0, 1, 3, 4]], mistakes=mistakes)
 
@@ -163,11 +165,19 @@ def without_ranking(function: Callable[[str, Tensor, Tensor], Tensor]) -> None:
     _expect_none(function, maps, weights, weighted)
     _expect_maximum(function, maps, weights, weighted)
     _expect_average(function, maps, weights, weighted)
+    _expect_value_error(function, maps, weights)
+    passed("three ways to do without a ranking")
+
+
+def _expect_value_error(function: Callable[[str, Tensor, Tensor], Tensor], maps: Tensor, weights: Tensor) -> None:
     try:
-        answer(function, "median", maps, weights)
+        got = function("median", maps, weights)
+        outcome = "None comes back" if got is None else "a result comes back"
     except ValueError:
-        return passed("three ways to do without a ranking")
-    fail('variant "median" must raise ValueError, but a result comes back')
+        return
+    except Exception as error:
+        outcome = f"it raises {type(error).__name__}"
+    fail(f'variant "median" must raise ValueError, but {outcome}')
 
 
 def _expect_none(
@@ -231,8 +241,8 @@ def rank_and_learn(function: Callable[[Tensor, Tensor, int, float], Tensor]) -> 
     _expect_gradients(got, maps, scores)
     maps, scores = maps.detach(), scores.detach()
     padded = answer(function, maps, scores, 7, 0.5)
-    expect_shape("the best 7 of 5", padded, (2, 7, 1, 2), {(2, 5, 1, 2): "pad with maps of zeros"})
-    expect("the best 7 of 5", padded, torch.cat([_hard_sort(maps, scores, 5), torch.zeros(2, 2, 1, 2)], 1))
+    expect_shape("the result with keep = 7", padded, (2, 7, 1, 2), {(2, 5, 1, 2): "pad with maps of zeros"})
+    expect("the result with keep = 7", padded, torch.cat([_hard_sort(maps, scores, 5), torch.zeros(2, 2, 1, 2)], 1))
     few = count_operations(function, maps, scores, 3, 0.5)
     many = count_operations(function, maps.repeat(8, 6, 1, 1), scores.repeat(8, 6), 3, 0.5)
     require(many <= few, f"a loop: {few} tensor operations for 2 samples, {many} for 16; index the whole batch at once")
@@ -269,7 +279,9 @@ def _expect_gradients(got: Tensor, maps: Tensor, scores: Tensor) -> None:
     require(to_maps is not None, "no gradient reaches the maps, and the encoder would never learn")
     require(to_scores is not None, "no gradient reaches the scores: an order has none, P has one")
     hard = torch.autograd.grad((_hard_sort(maps, scores, 3) * upstream).sum(), maps)[0]
-    expect("the maps' gradient", to_maps, hard, tolerance=EXACT)
+    soft = (_soft_order(scores.detach()).mT @ upstream.flatten(1))[:, :, None]  # (2, 5, 1, 2)
+    mistakes = {"the soft order's maps have a gradient, too: multiply the maps by P - P.detach()": hard + soft}
+    expect("the maps' gradient", to_maps, hard, mistakes=mistakes, tolerance=EXACT)
 
     def taught(soft: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The scores' gradient where P comes from the places' scores (2, 3, 1) and all scores (2, 1, 5)."""

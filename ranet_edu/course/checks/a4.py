@@ -275,7 +275,7 @@ def training_step(student: Callable) -> None:
     gradients = [_gradient(start, batch) for batch in batches]
     expected = start - sum(gradients) / 4  # rate 0.5, mean of two
     mistakes = {
-        "they did not move: optimiser.step() is missing, or the gradients were cleared before it": start,
+        "it did not move: optimiser.step() is missing, or the gradients were cleared before it": start,
         "the network stepped after every batch; add up all gradients, then step once": _steps(start, batches, 0.5),
         "the network stepped after every batch; step once, after the last": _steps(start, batches, 0.25),
         "the network stepped after every batch, with the gradients of the batches before": _steps(
@@ -287,15 +287,15 @@ def training_step(student: Callable) -> None:
         "only the last batch counts: clear the gradients once, before the first": start - gradients[1] / 4,
         "only the last batch counts, in full: clear the gradients once, before the first": start - gradients[1] / 2,
         "only the first batch counts": start - gradients[0] / 2,
-        "they moved uphill": start + sum(gradients) / 4,
+        "it moved uphill": start + sum(gradients) / 4,
     }
-    expect("the weights after one step", after, expected, mistakes=mistakes, tolerance=TOLERANCE)
+    expect("the weight after one step", after, expected, mistakes=mistakes, tolerance=TOLERANCE)
     _part_by_part(passes)
     _returned_loss(first, start, after, batches)
     answer(student, network, optimiser, batches, F.mse_loss)
     second = sum(_gradient(after, batch) for batch in batches) / 4
     expect(
-        "the weights after a second step",
+        "the weight after a second step",
         network.weight,
         after - second,
         tolerance=TOLERANCE,
