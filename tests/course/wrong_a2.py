@@ -136,6 +136,7 @@ PARTS_OF_PIXELS = split(
     "torch.from_numpy(cv2.resize(mask.numpy(), grid[::-1], interpolation=cv2.INTER_AREA))",
     None,
 )
+MORE_THAN_THE_SHARE = split(">= background_share", "> background_share", None)
 ALWAYS_NINE_TENTHS = split(">= background_share", ">= 0.9", None)
 
 # --- exercise 5: from the maximum to the mean
