@@ -119,7 +119,7 @@ class DavisDataset(Sequence[DavisSequence]):
     Raises:
         FileNotFoundError: no such root, resolution or split (naming those present), a sequence without folder, frames
             or first annotation, an annotation without its frame, a gap in the frames' numbers.
-        ValueError: an unknown year, a split that names no sequence.
+        ValueError: an unknown year, a split without any sequence.
     """
 
     def __init__(
@@ -180,12 +180,18 @@ class DavisDataset(Sequence[DavisSequence]):
 
     def _sequence_names(self) -> list[str]:
         if self.split == "all":
-            folders = (folder for folder in self._folder("JPEGImages").iterdir() if folder.is_dir())
-            return sorted(folder.name for folder in folders if not folder.name.startswith("."))
+            return self._all_sequence_names()
         path = self._split_file()
         names = read_split(path)
         if not names:
             raise ValueError(f"{path} names no sequence; write one name per line")
+        return names
+
+    def _all_sequence_names(self) -> list[str]:
+        images = self._folder("JPEGImages")
+        names = sorted(folder.name for folder in images.iterdir() if folder.is_dir() and folder.name[0] != ".")
+        if not names:
+            raise ValueError(f"{images} holds no sequence; it should hold a folder of frames for each")
         return names
 
     def _split_file(self) -> Path:

@@ -41,8 +41,8 @@ class VideoTriplets(Dataset):
     apart, forwards or backwards in time. max_interval: the previous mask is of a frame at most so many frames from the
     current one. chances, stills: what may happen that the videos don't show, and photos with masks for it. length:
     samples in one epoch (default: the number of frames); any index from 0 on is valid, and sample i depends on `seed`
-    and i alone, whatever the number of workers. Raises ValueError for strangers without stills, FileNotFoundError for a
-    frame without annotation.
+    and i alone, whatever the number of workers. Raises ValueError for strangers without stills and
+    for a video that shows no object, FileNotFoundError for a frame without annotation.
     """
 
     def __init__(self, davis: DavisDataset | Sequence[DavisSequence] | str | Path, split: str = "train",
@@ -98,7 +98,11 @@ class VideoTriplets(Dataset):
 
 
 def _check_annotated(video: DavisSequence) -> None:
-    """FileNotFoundError that names the first annotation that is missing: any frame may be drawn."""
+    """FileNotFoundError that names the first annotation that is missing: any frame may be drawn.
+
+    ValueError where none shows an object that a template could: not in the middle of a run.
+    """
     for path in video.annotation_paths:
         if not path.is_file():
             raise FileNotFoundError(f"sequence {video.name}: {path} is missing; training needs a mask for every frame")
+    draw_template(np.random.default_rng(0), video, 1)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ranet_edu.training.recipes import recommended
 
+SMALLEST = 16  # pixels of a canvas, high and wide
 
 def _option(default: Any = dataclasses.MISSING, text: str = "", free: bool = False) -> Any:
     """A field with its help text; `free` ones may change when a run is resumed."""
@@ -85,8 +86,6 @@ class TrainingConfig:
         for name in ("steps", "batch", "accumulation", "objects", "rollout", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if min(self.size) < 1:
-            raise ValueError(f"size is {self.size[0]} x {self.size[1]}; height and width must be at least 1")
         shares = ("stills_share", "videos_share", "paste", "compound", "transplant", "vanish", "companion", "passing")
         for name in (*shares, "hide", "strangers", "recolour", "average"):
             if not 0 <= getattr(self, name) <= 1:
@@ -102,8 +101,12 @@ class TrainingConfig:
         if self.validation_frames != 0 and self.validation_frames < 3:
             few = f"validation_frames is {self.validation_frames}; it must be 0 (all) or at least 3"
             raise ValueError(f"{few}: the first and the last frame don't count")
+        if min(self.size) < SMALLEST:
+            height, width = self.size
+            raise ValueError(f"size is {height} x {width}; a canvas has at least {SMALLEST} x {SMALLEST} pixels")
         rates = ("learning_rate", "backbone_learning_rate", "weight_decay", "warmup", "clip")
-        for name in (*rates, "iou", "boundary", "burn_in"):
+        times = ("time_limit", "checkpoint_seconds", "validate_every")
+        for name in (*rates, *times, "iou", "boundary", "burn_in", "seed", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 

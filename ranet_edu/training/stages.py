@@ -132,9 +132,13 @@ class Data(NamedTuple):
 def split_data(config: TrainingConfig) -> Data:
     """Tells the folders apart: DAVIS has `ImageSets` inside, further videos `JPEGImages` alone, stills neither.
 
-    Raises `ValueError` when the stage's own data is not among them, or DAVIS twice.
+    Raises FileNotFoundError for one that is not there, `ValueError` when the stage's own data is not among them, or
+    DAVIS twice.
     """
     folders = [Path(folder) for folder in config.data]
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--data: there is no folder {folder}")
     davis = [folder for folder in folders if (folder / "ImageSets").is_dir()]
     videos = [folder for folder in folders if (folder / "JPEGImages").is_dir() and folder not in davis]
     stills = [folder for folder in folders if folder not in [*davis, *videos]]

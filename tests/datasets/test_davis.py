@@ -218,6 +218,10 @@ def test_an_empty_split_and_an_unknown_sequence_are_refused(root):
     add_split(root, "2017", "none", [""])
     with pytest.raises(ValueError, match="none.txt names no sequence"):
         DavisDataset(root, "2017", "none")
+    (root / "JPEGImages" / "other").mkdir()
+    (root / "Annotations" / "other").mkdir()
+    with pytest.raises(ValueError, match="other holds no sequence"):
+        DavisDataset(root, "2017", "all", resolution="other")
     add_split(root, "2017", "wrong", ["bear", "unicorn"])
     with pytest.raises(FileNotFoundError, match="unicorn"):
         DavisDataset(root, "2017", "wrong")

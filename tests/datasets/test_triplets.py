@@ -140,10 +140,11 @@ def test_frames_stay_in_the_video(davis: Path) -> None:
             assert abs(previous - current) <= 5
 
 
-def test_a_video_without_objects_is_named(drawn: SimpleNamespace, tmp_path: Path) -> None:
-    root = drawn.save_davis(tmp_path, {"nothing": [np.zeros((50, 80), np.uint8)] * 2})
+def test_a_video_without_objects_is_named_before_the_first_sample(drawn: SimpleNamespace, tmp_path: Path) -> None:
+    disc, nothing = [drawn.discs((50, 80), (40, 25))] * 4, [np.zeros((50, 80), np.uint8)] * 2
+    root = drawn.save_davis(tmp_path, {"disc": disc, "nothing": nothing})
     with pytest.raises(ValueError, match="nothing.*no annotation shows an object of at least 0.05% of the frame"):
-        triplets(root)[0]
+        triplets(root)
 
 
 def test_a_frame_without_annotation_is_named_before_the_first_sample(drawn: SimpleNamespace, tmp_path: Path) -> None:

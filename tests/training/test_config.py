@@ -25,9 +25,10 @@ def test_options_given_win():
     assert (config.data, config.out) == ((Path("a"), Path("b")), Path("o"))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch": 0}, {"stills_share": 1.5}, {"learning_rate": -1.0}, {"size": (0, 448)}]
-)
+WRONG = {"steps": 0, "batch": 0, "stills_share": 1.5, "learning_rate": -1.0, "seed": -1, "validate_every": -1}
+
+
+@pytest.mark.parametrize("wrong", [{name: value} for name, value in WRONG.items()] + [{"size": (0, 96)}])
 def test_numbers_without_sense_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make_config("stills", out=Path("o"), data=(), **wrong)

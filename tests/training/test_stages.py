@@ -53,8 +53,9 @@ def test_data_that_the_stage_cannot_do_without(draw_davis, draw_stills, tmp_path
         build_samples(make_config("video", out=tmp_path, data=(stills,)))
     with pytest.raises(ValueError, match="--data names 2 DAVIS roots"):
         build_samples(make_config("matching", out=tmp_path, data=(davis, davis)))
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        build_samples(make_config("stills", out=tmp_path, data=(tmp_path / "nowhere",)))
+    for stage, folders in {"stills": (), "video": (), "matching": (davis, stills)}.items():
+        with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+            build_samples(make_config(stage, out=tmp_path, data=(*folders, tmp_path / "nowhere")))
 
 
 def test_the_video_stage_mixes_both_kinds_in_one_shape(video_config):
