@@ -10,7 +10,7 @@ from nbgrader.preprocessors import IgnorePattern
 from nbgrader.utils import determine_grade
 
 from ranet_edu.course.execute import IGNORE_STDERR, Limits, error_of, run_notebook
-from ranet_edu.course.masters import marks
+from ranet_edu.course.masters import exercise_of, marks
 from ranet_edu.course.submissions import UnreadableSubmission, read_submission
 
 
@@ -43,17 +43,21 @@ def check(path: Path, limits: Limits = Limits()) -> list[CheckResult]:
         raise UnreadableSubmission(f"{path.name} has no graded cells; name the notebook of an assignment")
     run_notebook(notebook, path.parent, limits)
     notebook, _ = IgnorePattern(config=IGNORE_STDERR)(notebook, {})
-    return [_result(cell) for cell in notebook.cells if marks(cell).get("grade")]
+    answers = {exercise_of(marks(cell)["grade_id"]): cell for cell in notebook.cells if marks(cell).get("solution")}
+    return [_result(cell, answers) for cell in notebook.cells if marks(cell).get("grade")]
 
 
-def _result(cell: NotebookNode) -> CheckResult:
+def _result(cell: NotebookNode, answers: dict[str, NotebookNode]) -> CheckResult:
     name, out_of = marks(cell)["grade_id"], float(marks(cell)["points"])
     if marks(cell).get("solution"):
         return CheckResult(name, None, out_of, "graded by hand")
     if not any(line.strip() and not line.startswith("#") for line in cell.source.splitlines()):
         return CheckResult(name, None, out_of, "hidden tests")
     points, _ = determine_grade(cell)
-    return CheckResult(name, points, out_of, error_of(cell) or "")
+    message, answer = error_of(cell) or "", answers.get(exercise_of(name))
+    if message.startswith("NameError") and answer and error_of(answer):  # after a SyntaxError there is no function
+        message = f"your answer's cell ends with {error_of(answer)}"
+    return CheckResult(name, points, out_of, message)
 
 
 def format_results(results: list[CheckResult]) -> str:

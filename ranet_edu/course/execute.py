@@ -102,6 +102,7 @@ class ExecuteWithinLimits(Execute):
 def run_notebook(notebook: NotebookNode, folder: Path, limits: Limits) -> None:
     """Run a notebook in `folder`, its outputs written into it; errors are outputs too."""
     silent = logging.Logger("ranet_edu.course")
+    silent.addHandler(logging.NullHandler())  # without any handler Python writes warnings to the terminal
     execute = ExecuteWithinLimits(cell_seconds=limits.cell, notebook_seconds=limits.notebook, log=silent)
     execute.preprocess(notebook, {"metadata": {"path": str(folder.resolve())}})
 
@@ -118,6 +119,13 @@ def error_of(cell: NotebookNode) -> str | None:
     """What went wrong in a code cell, in one line: its last error, or what it wrote to stderr; None if nothing."""
     errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
     if errors:
-        return (errors[-1].evalue.strip() or errors[-1].ename).splitlines()[0]
+        return _in_one_line(errors[-1])
     streams = [output.text for output in cell.get("outputs", []) if output.get("name") == "stderr"]
     return (streams[-1].strip() or "it wrote to stderr").splitlines()[-1] if streams else None
+
+
+def _in_one_line(error: NotebookNode) -> str:
+    """A test's message as it is; of another error its kind, too: "KeyError: 'maximum'"."""
+    message = (error.evalue.strip() or error.ename).splitlines()[0]
+    told = error.ename in (message, "CheckFailure", "AssertionError", OUT_OF_TIME, NOT_RUN)
+    return message if told else f"{error.ename}: {message}"

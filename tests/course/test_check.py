@@ -10,6 +10,7 @@ from masters import (
     hand_in,
     marks,
     read_master,
+    write_master,
     write_sums,
     wrong_submissions,
 )
@@ -52,6 +53,12 @@ def test_what_an_answer_writes_to_stderr_costs_no_points(tmp_path):
     right, wrong = check(write_sums(tmp_path / "mine"))
     assert (right.points, right.message) == (1, "")
     assert (wrong.points, wrong.message) == (0, "two and two are four")
+
+
+def test_an_answer_that_python_cannot_read_is_said_to_be_that(tmp_path):
+    write_master(tmp_path / "mine" / "A9.ipynb", {"e1_sum": ("def sum_of(a, b):\n    return a +", "sum_of(2, 2)")})
+    (result,) = check(tmp_path / "mine" / "A9.ipynb")
+    assert result.points == 0 and "your answer's cell ends with SyntaxError: invalid syntax" in result.message
 
 
 def test_the_table_adds_up(results):
