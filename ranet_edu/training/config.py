@@ -20,7 +20,7 @@ def _option(default: Any = dataclasses.MISSING, text: str = "", free: bool = Fal
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What `ranet-edu train` was asked to do. `stages.config` fills in what a stage and a preset recommend.
+    """What `ranet-edu train` was asked to do. `stages.make_config` fills in what a stage and a preset recommend.
 
     Raises `ValueError` where a number makes no sense.
     """
@@ -129,7 +129,8 @@ def _plain(value: Any) -> Any:
 def check_same_run(saved: dict[str, Any], config: TrainingConfig) -> None:
     """Raises `ValueError`, naming the fields, when `config` is not the run that `saved` (a `portable`) began.
 
-    Fields that do not change what is learnt may differ, and so may the data's place: only the folders' names count.
+    Fields that do not change what is learnt may differ, and so may the number of steps (the learning rate is from then
+    on that of a run of so many) and the data's place: only the folders' names count.
     A field that a run of an earlier version lacks had its default.
     """
     now = config.portable()
