@@ -138,7 +138,7 @@ def split_data(config: TrainingConfig) -> Data:
     folders = [Path(folder) for folder in config.data]
     for folder in folders:
         if not folder.is_dir():
-            raise FileNotFoundError(f"--data: there is no folder {folder}")
+            raise FileNotFoundError(f"there is no folder {folder}; correct the names of the data")
     davis = [folder for folder in folders if (folder / "ImageSets").is_dir()]
     videos = [folder for folder in folders if (folder / "JPEGImages").is_dir() and folder not in davis]
     stills = [folder for folder in folders if folder not in [*davis, *videos]]
