@@ -13,6 +13,7 @@ from ranet_edu.training.recipes import recommended
 
 SMALLEST = 16  # pixels of a canvas, high and wide
 
+
 def _option(default: Any = dataclasses.MISSING, text: str = "", free: bool = False) -> Any:
     """A field with its help text; `free` ones may change when a run is resumed."""
     return dataclasses.field(default=default, metadata={"help": text, "free": free})
